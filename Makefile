@@ -1,0 +1,45 @@
+# make demo   sets up, renders videos, trains L3-Net on them, and ends with a report page
+# make test   sets up, checks style and types, runs every test
+# make lint   only the checks
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+
+.PHONY: demo test quick-test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m avc_jax.main --config=configs/demo.py --workdir=$(RUNS)/demo --config.data.root=$(RUNS)/demo_clips
+	@echo
+	@echo "The picture is $(RUNS)/demo/report.html: open it in a browser."
+
+test: $(VENV)/installed-dev lint
+	$(BIN)/python -m pytest tests
+
+quick-test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests -m "not slow"
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy avc_jax configs
+
+requirements.txt: requirements.in
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q $< -o $@
+
+requirements-dev.txt: requirements-dev.in requirements.txt
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q $< -o $@
+
+$(VENV)/installed: requirements.txt setup.py
+	@echo "Setting up $(VENV): about 100 packages, one to three minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(RUNS)

@@ -1,0 +1,1 @@
+"""From files to device arrays: plan, sources, decode, pipeline, feed, quarantine."""

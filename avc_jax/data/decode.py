@@ -1,0 +1,150 @@
+"""Frames and samples of one media file on one clock.
+
+The only door to PyAV for reading. Imports neither TensorFlow nor JAX. A `MediaFile` belongs to one thread at a
+time; different files may be read in different threads, as PyAV gives up the GIL while it decodes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from avc_jax.data.clock import Source, Span, plain_errors
+from avc_jax.data.picture import Pictures
+from avc_jax.data.sound import Sounds
+
+__all__ = ["MediaFile", "Span"]
+
+_STRANGE = "The file is damaged in a way the decoder cannot handle."
+
+
+class MediaFile:
+    """An open video or sound file; a context manager.
+
+    All times are seconds on the container's own clock (see `avc_jax.data.clock`); `span` says where it starts and
+    ends. Nothing is ever made up: no padding, no repeated frame, no substitute for a track. What cannot be given
+    raises `avc_jax.errors.BadMedia` with a `kind` and one plain sentence:
+      unreadable: no such file, empty, or not a media file
+      no_video, no_audio: the track is missing, is only cover art, is empty, or has no decoder on this machine
+      incomplete: the asked time lies outside what the file really holds
+      damaged: the decoder fails there, the frame is flagged corrupt, or the sound has a hole of over 50 ms
+    """
+
+    def __init__(self, path: str | os.PathLike, *, video: bool = True, audio: bool = True):
+        """Opens the file; `video` and `audio` say which tracks are needed.
+
+        Raises:
+          BadMedia: unreadable, no_video, no_audio.
+        """
+        if not (video or audio):
+            raise ValueError("Ask for video, audio or both.")
+        with plain_errors("unreadable", _STRANGE):
+            self._source = Source(path, video=video, audio=audio)
+        self._pictures = Pictures(self._source) if video else None
+        self._sounds = Sounds(self._source) if audio else None
+        self._span: Span | None = None
+        self._measured: Span | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    @property
+    def span(self) -> Span:
+        """The overlap of the needed tracks as the headers declare it; `measure()` where they are not credible.
+
+        Headers may still be wrong, mostly by a frame or two in WebM: on "incomplete", ask `measure()`.
+        """
+        if self._span is None:
+            with plain_errors("unreadable", _STRANGE):
+                self._span = self._source.header_span()
+        if self._span is None:
+            self._span = self.measure()
+        return self._span
+
+    def measure(self) -> Span:
+        """Returns the true overlap of the needed tracks, from the times of all packets, which are not decoded.
+
+        Raises:
+          BadMedia: no_video, no_audio if a track is empty; incomplete if the tracks do not overlap.
+        """
+        if self._measured is None:
+            with plain_errors("damaged", _STRANGE):
+                self._measured = self._source.measured_span()
+        return self._measured
+
+    def frames(self, times_s: Sequence[float], short_side: int | None = None) -> list[np.ndarray]:
+        """Returns the frame on screen at each time, in the order asked.
+
+        That is the last frame whose time stamp is not after the time (0.5 ms of rounding forgiven); the last frame
+        of the file counts until its duration is over. A time gives the same bits whatever else is asked.
+
+        Args:
+          times_s: seconds, in any order, repeats allowed.
+          short_side: pixels of the shorter side, the other follows the display aspect; None keeps the stored size.
+
+        Returns:
+          uint8[h, w, 3], full-range RGB, upright, square pixels.
+
+        Raises:
+          BadMedia: incomplete, damaged, unreadable (the file vanished).
+        """
+        if self._pictures is None:
+            raise ValueError("The file was opened with video=False.")
+        times = _checked(times_s)
+        if short_side is not None and short_side < 1:
+            raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
+        with plain_errors("damaged", _STRANGE):
+            return self._pictures.at(times, short_side)
+
+    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
+        """Returns windows of mono sound that start at the given times, to the nearest sample.
+
+        A window may overlap the ends of the track by at most 1 ms; it is then moved inside. Channels are mixed down
+        and the rate is changed by libswresample; full scale of any sample format becomes full scale of int16.
+        AAC noise bands are drawn anew by the decoder, so they differ with what was decoded before.
+
+        Args:
+          starts_s: seconds, in any order.
+          window_s: length of every window in seconds.
+          rate_hz: samples a second of the result.
+
+        Returns:
+          int16[len(starts_s), round(window_s * rate_hz)].
+
+        Raises:
+          BadMedia: incomplete, damaged, unreadable (the file vanished).
+        """
+        if self._sounds is None:
+            raise ValueError("The file was opened with audio=False.")
+        starts = _checked(starts_s)
+        if not window_s * rate_hz >= 1:
+            raise ValueError(f"A window of {window_s} s at {rate_hz} Hz holds no sample.")
+        with plain_errors("damaged", _STRANGE):
+            return self._sounds.windows(starts, window_s, rate_hz)
+
+    def is_silent(self) -> bool:
+        """Returns whether the whole track is digital silence: no |sample| above 1 on the scale of int16.
+
+        Stops at the first louder sample; decodes the whole track only if there is none.
+        """
+        if self._sounds is None:
+            raise ValueError("The file was opened with audio=False.")
+        with plain_errors("damaged", _STRANGE):
+            return self._sounds.is_silent()
+
+
+def _checked(times_s: Sequence[float]) -> list[float]:
+    times = [float(t) for t in times_s]
+    if not all(math.isfinite(t) for t in times):
+        raise ValueError("Times must be finite numbers of seconds.")
+    return times

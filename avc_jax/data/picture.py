@@ -1,0 +1,284 @@
+"""Pictures at given times: seek to a key frame, decode only what the wanted frames need, convert only those.
+
+The packets from a key frame to the last wanted time are read first and decoded second. Their time stamps tell
+which frames will be on screen, so pictures that nothing else refers to are skipped by the decoder, and decoding
+ends with the last wanted frame. Results do not depend on what was asked before or together: every visit starts at
+a key frame.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source
+from avc_jax.errors import BadMedia
+
+_HALF_TICK_S = 5e-4  # A time may lie this much before a frame's (rounded) time stamp and still mean that frame.
+_GAP_S = 2.0  # Without an index of key frames, a longer gap between wanted times is sought over, not decoded.
+_MOST_REORDERED = 17  # H.264 and HEVC show a picture at most 16 pictures later than they store it.
+# Decoders that leave out pictures nothing refers to, without any trace in the others (a test compares bit for bit).
+# HEVC is not among them: its mark means "not used in the same layer", other layers may still refer to the picture.
+_CAN_SKIP = {"h264", "mpeg1video", "mpeg2video", "vp8"}
+
+_EARLY = "A picture was asked for from before the first one in the file."
+_LATE = "A picture was asked for from after the last one the file really holds."
+_BROKEN = "The pictures at the asked time are damaged and cannot be decoded."
+
+
+class Pictures:
+    """Reads frames of the one video stream of a `Source`."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._scaler = VideoReformatter()  # Kept, because setting up a scaler costs more than using it.
+
+    def at(self, times_s: Sequence[float], short_side: int | None) -> list[np.ndarray]:
+        """Returns uint8[h, w, 3] for each time, in the order asked; see `MediaFile.frames`."""
+        waiting = sorted(set(times_s))
+        shown: dict[float, np.ndarray] = {}
+        while waiting:
+            visit = _Visit(self._source, waiting)
+            shown.update(visit.frames(lambda frame: self._to_rgb(frame, short_side)))
+            waiting = waiting[len(visit.times_s) :]
+        return [shown[t].copy() if times_s.count(t) > 1 else shown[t] for t in times_s]
+
+    def _to_rgb(self, frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
+        """Scales, corrects non-square pixels, converts to RGB and turns the picture upright.
+
+        Bilinear: swscale widens its filter by the scale factor when it shrinks a picture, so there is no aliasing, at
+        two thirds of the time of "area" with as little blur.
+        """
+        width, height = _display_size(frame, self._source.video.sample_aspect_ratio, short_side)
+        image = self._scaler.reformat(
+            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, dst_color_range="JPEG", threads=1
+        ).to_ndarray()
+        return np.ascontiguousarray(_upright(image, frame))
+
+
+class _Visit:
+    """One seek and the wanted times that are best served from there.
+
+    Attributes:
+      times_s: the leading part of the wanted times (ascending) that this visit serves.
+    """
+
+    def __init__(self, source: Source, waiting: list[float]):
+        self._source = source
+        self._last_try = False
+        tick_s = float(source.video.time_base)
+        self._slack = min(0.5, _HALF_TICK_S / tick_s)
+        self.times_s = waiting[:1]
+        for attempt in range(3):
+            self._position(attempt, waiting[0])
+            # Only now, as Matroska loads its index at the first seek.
+            self.times_s = self._group(waiting)
+            self._read(self._tick(self.times_s[-1]))
+            if self._last_try or self._landed() <= self._tick(waiting[0]):
+                return
+
+    def _landed(self) -> float:
+        """Returns the time stamp of the first picture read, infinite if there is none."""
+        for packet in self._packets[:1]:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            return math.inf if stamp is None else stamp
+        return math.inf
+
+    def _tick(self, time_s: float) -> float:
+        return time_s / self._source.video.time_base + self._slack
+
+    def _key_before(self, time_s: float) -> int | None:
+        """Returns the index entry of the key frame to start from, None if the container has no useful index."""
+        entries = self._source.video.index_entries
+        if not self._source.trusts_index or len(entries) < 2:
+            return None
+        return entries.search_timestamp(math.floor(self._tick(time_s)))
+
+    def _position(self, attempt: int, time_s: float) -> None:
+        """Moves the reading head before `time_s`: first where the container says, then earlier, then to the start."""
+        source, stream = self._source, self._source.video
+        if attempt == 0:
+            key = self._key_before(time_s)
+            near = time_s - source.start_s(stream) < 0.5 if key is None else key <= 0
+            if source.fresh and near:
+                self._last_try = True
+            elif not source.seek(stream, time_s):
+                self._rewind()
+            return
+        landed = self._landed() if attempt == 1 else math.inf
+        if landed < math.inf:
+            # MP4 indexes by decoding time, so one key frame earlier is certain; elsewhere the seek was merely bad.
+            dts = self._packets[0].dts
+            if source.is_mov and dts is not None:
+                target_s = float((dts - 1) * stream.time_base)
+            else:
+                target_s = 2 * time_s - float(landed * stream.time_base) - _GAP_S
+            if target_s > source.start_s(stream) and source.seek(stream, target_s):
+                return
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._source.rewind()
+        self._last_try = True
+
+    def _group(self, waiting: list[float]) -> list[float]:
+        key = self._key_before(waiting[0])
+        count = 1
+        for before_s, time_s in pairwise(waiting):
+            apart = time_s - before_s > _GAP_S if key is None else self._key_before(time_s) != key
+            if apart:
+                break
+            count += 1
+        return waiting[:count]
+
+    def _read(self, last: float) -> None:
+        """Collects the packets from the next key frame to the first that can no longer matter for tick `last`."""
+        self._packets: list[av.Packet] = []
+        self._at_end = False
+        beyond = 0
+        for packet in self._source.packets(self._source.video):
+            if packet.size == 0:
+                self._at_end = True
+                return
+            if not self._packets and not packet.is_keyframe:
+                continue
+            self._packets.append(packet)
+            beyond += packet.pts is not None and packet.pts > last
+            if beyond >= _MOST_REORDERED or packet.dts is not None and packet.dts > last and beyond:
+                return
+
+    def frames(self, convert) -> dict[float, np.ndarray]:
+        """Returns the converted frame on screen at each of `times_s`."""
+        if not self._packets:
+            raise BadMedia("damaged", "The file has no picture from which decoding could start.")
+        if any(p.pts is None for p in self._packets):
+            return self._frames_without_plan(convert)
+        first = self._packets[0].pts
+        stamps = sorted(p.pts for p in self._packets if p.pts >= first and not p.is_discard)
+        chosen = {t: self._on_screen(stamps, self._tick(t)) for t in self.times_s}
+        images = self._decode(set(chosen.values()), convert)
+        if images is None:
+            return self._frames_without_plan(convert)
+        return {t: images[stamp] for t, stamp in chosen.items()}
+
+    def _on_screen(self, stamps: list[int], tick: float) -> int:
+        place = bisect_right(stamps, tick)
+        if place == 0:
+            raise BadMedia("incomplete", _EARLY)
+        if place == len(stamps) and self._at_end:
+            last = next(p for p in self._packets if p.pts == stamps[-1])
+            self._check_end(stamps[-1], last.duration, tick)
+        return stamps[place - 1]
+
+    def _check_end(self, last: int, duration: int | None, tick: float) -> None:
+        stream = self._source.video
+        if not duration and stream.average_rate:
+            duration = float(1 / (stream.average_rate * stream.time_base))
+        if tick - self._slack > last + (duration or 0) + EDGE_S / stream.time_base:
+            raise BadMedia("incomplete", _LATE)
+
+    def _decode(self, wanted: set[int], convert) -> dict[int, np.ndarray] | None:
+        """Decodes the frames with the wanted time stamps; None if a sound stream does not show one of them.
+
+        Raises:
+          BadMedia: damaged, if a wanted frame or one since its key frame cannot be decoded.
+        """
+        context = self._source.video.codec_context
+        skips = context.name in _CAN_SKIP
+        images: dict[int, np.ndarray] = {}
+        tainted, taint = set(), False
+        unfed = set(wanted)
+        for packet in [*self._packets, None]:
+            if packet is not None and not unfed:
+                continue  # Everything wanted was handed in: drain the decoder instead of decoding further.
+            if packet is not None:
+                unfed.discard(packet.pts)
+                context.skip_frame = "NONREF" if skips and packet.pts not in wanted else "DEFAULT"
+                taint = (taint and not packet.is_keyframe) or packet.is_corrupt
+            decoded, failed = _feed(context, packet)
+            taint |= failed
+            if taint and packet is not None:
+                tainted.add(packet.pts)
+            for frame in decoded:
+                if frame.pts not in wanted:
+                    continue
+                if frame.is_corrupt or frame.pts in tainted:
+                    raise BadMedia("damaged", _BROKEN)
+                images[frame.pts] = convert(frame)
+            if len(images) == len(wanted):
+                return images
+        if tainted:
+            raise BadMedia("damaged", _BROKEN)
+        return None
+
+    def _frames_without_plan(self, convert) -> dict[float, np.ndarray]:
+        """As `frames`, by the decoder's own time stamps, for streams without stamps or with hidden frames (VP8)."""
+        context = self._source.video.codec_context
+        context.flush_buffers()
+        context.skip_frame = "DEFAULT"
+        best: dict[float, av.VideoFrame] = {}
+        last = None
+        for packet in [*self._packets, None]:
+            decoded, failed = _feed(context, packet)
+            if failed:
+                raise BadMedia("damaged", _BROKEN)
+            for frame in (f for f in decoded if f.pts is not None):
+                last = frame if last is None or frame.pts > last.pts else last
+                for t in self.times_s:
+                    if frame.pts <= self._tick(t) and (t not in best or best[t].pts < frame.pts):
+                        best[t] = frame
+        if len(best) < len(self.times_s):
+            raise BadMedia("incomplete", _EARLY)
+        if self._at_end:
+            for t in self.times_s:
+                self._check_end(last.pts, last.duration, self._tick(t))
+        if any(frame.is_corrupt for frame in best.values()):
+            raise BadMedia("damaged", _BROKEN)
+        return {t: convert(frame) for t, frame in best.items()}
+
+
+def _feed(context, packet: av.Packet | None) -> tuple[list[av.VideoFrame], bool]:
+    """Returns the frames that come out and whether the decoder refused the packet (None drains it)."""
+    try:
+        return context.decode(packet), False
+    except MEDIA_ERRORS:
+        return [], True
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Returns (a, b, c, d) of the display matrix: the pixel (x, y) is shown at (a x + c y, b x + d y), up to shift."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            m = np.frombuffer(bytes(data), np.int32)
+            return int(m[0]), int(m[1]), int(m[3]), int(m[4])
+    return 1, 0, 0, 1
+
+
+def _is_turned(frame: av.VideoFrame) -> bool:
+    a, b, c, d = _matrix(frame)
+    return abs(b) + abs(c) > abs(a) + abs(d)
+
+
+def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns and mirrors the picture as the file says it should be shown, to the nearest quarter turn."""
+    a, b, c, d = _matrix(frame)
+    if _is_turned(frame):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _display_size(frame: av.VideoFrame, aspect: Fraction | None, short_side: int | None) -> tuple[int, int]:
+    """Returns (width, height) to scale the stored picture to, before it is turned upright."""
+    stretch = float(aspect or 1)
+    if not 0.05 < stretch < 20:  # Nonsense in the header; square pixels are the best guess.
+        stretch = 1.0
+    width, height = frame.width * stretch, float(frame.height)
+    scale = 1.0 if short_side is None else short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,78 @@
+"""The ledger of files that cannot be used, and the budget of how many may be."""
+
+import collections
+import json
+import os
+import threading
+from pathlib import Path
+
+from avc_jax import errors
+
+
+class Quarantine:
+    """Bad files, each once, kept in `quarantine.jsonl` as {"path", "kind", "reason"}. Safe to use from many threads.
+
+    A file that an earlier part of the run recorded stays out, also when it reads by now: the run keeps its samples.
+    """
+
+    def __init__(self, ledger: Path | None, num_files: int, budget: float):
+        """
+        Args:
+          ledger: the file to append to; None keeps the list in memory.
+          num_files: how many files there are in all.
+          budget: share of them that may be bad. One bad file is always allowed, unless the budget is 0.
+        """
+        self._ledger, self._lock = ledger, threading.Lock()
+        self._num_files = num_files
+        self._allowed = max(1, int(budget * num_files)) if budget > 0 else 0
+        self.reasons: dict[str, tuple[str, str]] = {}
+        if ledger is not None and ledger.exists():
+            for line in ledger.read_text().splitlines():
+                try:
+                    row = json.loads(line)
+                    self.reasons[row["path"]] = (row["kind"], row["reason"])
+                except (ValueError, KeyError, TypeError):
+                    continue  # a line cut short by a kill; its file will be found bad again
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.reasons
+
+    def add(self, path: str, error: errors.BadMedia) -> None:
+        """Records a bad file.
+
+        Raises:
+          DataError: the budget is exceeded.
+        """
+        with self._lock:
+            if path not in self.reasons:
+                self.reasons[path] = (error.kind, str(error))
+                self._append(path)
+        self.check()
+
+    def _append(self, path: str) -> None:
+        if self._ledger is None:
+            return
+        kind, reason = self.reasons[path]
+        try:
+            with open(self._ledger, "a") as file:
+                file.write(json.dumps({"path": path, "kind": kind, "reason": reason}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise errors.CannotWriteError(f"{self._ledger} cannot be written: {error.strerror}.") from error
+
+    def check(self) -> None:
+        """Raises DataError, with the commonest reasons and an example of each, if too many files are bad."""
+        with self._lock:
+            reasons = dict(self.reasons)
+        if len(reasons) <= self._allowed:
+            return
+        kinds = collections.Counter(kind for kind, _ in reasons.values())
+        lines = []
+        for kind, count in kinds.most_common(5):
+            path, reason = next((path, reason) for path, (own, reason) in reasons.items() if own == kind)
+            lines.append(f"  {count} x {kind}, e.g. {path}: {reason}")
+        raise errors.DataError(
+            f"Found {len(reasons)} of {self._num_files} files unusable, expected at most {self._allowed} "
+            f"(config.data.quarantine_budget). The reasons:\n" + "\n".join(lines)
+            + (f"\nAll of them are in {self._ledger}." if self._ledger else ""))

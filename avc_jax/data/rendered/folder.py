@@ -1,0 +1,200 @@
+"""Renders a folder of clips: files, manifest, progress, resuming, and the processes that do the work."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from avc_jax.data.rendered.classes import NAMES
+from avc_jax.data.rendered.clips import (
+    VERSION,
+    Recipe,
+    is_whole,
+    label_of,
+    render_clip,
+    split_of,
+    write_clip,
+)
+from avc_jax.errors import CannotWriteError, ConfigError
+
+_CHUNK = 8  # clips per task: small enough for a moving progress line and a quick stop
+
+
+def clip_path(index: int) -> str:
+    """Where a clip lies, relative to the folder's root."""
+    return f"videos/{index:06d}.mp4"
+
+
+def render_folder(root: str | os.PathLike, *, num_clips: int, seed: int = 0, size: tuple[int, int] = (80, 72),
+                  seconds: float = 3.0, fps: float = 12.5, rate_hz: int = 16_000,
+                  workers: int | None = None) -> None:
+    """Renders `num_clips` clips and their `manifest.csv` (path,split,label) into `root`.
+
+    Whole files of the same recipe are kept, so the call is idempotent, resumes after an interruption, and extends
+    a folder when `num_clips` grows. One call at a time per folder.
+
+    Args:
+      root: folder, made where it does not exist.
+      num_clips: at least two rounds of all classes, so that both splits have them all.
+      seed: with the clip's index fixes everything in a clip.
+      size: (width, height) in pixels, even.
+      seconds: length of each clip.
+      fps: frames per second.
+      rate_hz: samples per second of the mono sound.
+      workers: processes; all cores that this process may use if None; 0 renders in this process.
+
+    Raises:
+      ConfigError: bad arguments, or a folder that holds clips of another recipe.
+      CannotWriteError: the folder cannot be written.
+    """
+    root = Path(root)
+    recipe = Recipe(seed=int(seed), size=(int(size[0]), int(size[1])), seconds=float(seconds), fps=float(fps),
+                    rate_hz=int(rate_hz))
+    recipe.check()
+    if num_clips < 2 * len(NAMES):
+        raise ConfigError(f"num_clips is {num_clips}; at least {2 * len(NAMES)} are needed for both splits to hold "
+                          f"all {len(NAMES)} classes")
+    try:
+        (root / "videos").mkdir(parents=True, exist_ok=True)
+        _claim(root, recipe)
+        missing = [i for i in range(num_clips) if not is_whole(root / clip_path(i), recipe)]
+        _render_all(root, recipe, missing, num_clips, workers)
+        _write_atomically(root / "manifest.csv", _manifest(recipe, num_clips))
+    except OSError as error:
+        raise CannotWriteError(f"cannot write the rendered clips to {root}: {error}") from error
+
+
+def _claim(root: Path, recipe: Recipe) -> None:
+    """Writes recipe.json, or checks that the one there is the same."""
+    path = root / "recipe.json"
+    asked = {"version": VERSION, "classes": list(NAMES), **dataclasses.asdict(recipe)}
+    asked["size"] = list(recipe.size)
+    if not path.exists():
+        if any((root / "videos").glob("*.mp4")):
+            raise ConfigError(f"{root} has videos but no recipe.json, so it is not known how they were rendered; "
+                              "name an empty folder")
+        _write_atomically(path, json.dumps(asked, indent=2) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is not a recipe; name another folder, or delete this one to render it anew")
+    changed = [f"{key} is {found.get(key)!r} there and {asked.get(key)!r} here"
+               for key in sorted({*found, *asked}) if found.get(key) != asked.get(key)]
+    if changed:
+        raise ConfigError(f"{root} holds clips of another recipe ({'; '.join(changed)}); name another folder, or "
+                          "delete this one to render it anew")
+
+
+def _manifest(recipe: Recipe, num_clips: int) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "split", "label"))
+    rows.writerows((clip_path(i), split_of(i), label_of(recipe, i)) for i in range(num_clips))
+    return text.getvalue()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _render_chunk(root: Path, recipe: Recipe, indices: Sequence[int]) -> int:
+    """Renders some clips, each under a hidden name first, so that a clip's file is always whole."""
+    for index in indices:
+        path = root / clip_path(index)
+        part = path.with_name(f".{path.name}.part")
+        write_clip(part, *render_clip(recipe, index), recipe)
+        part.replace(path)
+    return len(indices)
+
+
+def _render_all(root: Path, recipe: Recipe, missing: list[int], num_clips: int, workers: int | None) -> None:
+    """Renders the missing clips on `workers` processes, with progress."""
+    progress = _Progress(len(missing), kept=num_clips - len(missing))
+    chunks = [missing[i:i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1 or len(chunks) <= 1:
+        for chunk in chunks:
+            progress.add(_render_chunk(root, recipe, chunk))
+    else:
+        # spawn: the caller may have started TensorFlow or JAX, whose threads do not survive a fork.
+        pool = ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"),
+                                   initializer=_start_worker, initargs=(os.getpid(),))
+        try:
+            with _without_main():
+                tasks = [pool.submit(_render_chunk, root, recipe, chunk) for chunk in chunks]
+            for task in as_completed(tasks):
+                progress.add(task.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    progress.end()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the running script while processes are spawned.
+
+    Each would import it again, and with it all of JAX or TensorFlow, only to render clips; a script that calls
+    `render_folder` without an `if __name__ == "__main__"` guard would even call it again.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _start_worker(parent: int) -> None:
+    """Leaves Ctrl-C to the parent, and ends the worker when the parent is gone (it would wait for ever)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Progress:
+    """One line on stderr that is rewritten on a terminal; elsewhere a plain line every ten seconds."""
+
+    def __init__(self, total: int, kept: int):
+        self._total, self._kept, self._done = total, kept, 0
+        self._tty = sys.stderr.isatty()
+        self._start = self._shown = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._shown < (0.2 if self._tty else 10.0):
+            return
+        self._shown = now
+        left = (now - self._start) * (self._total - self._done) / self._done
+        line = f"rendering clips: {self._done} of {self._total}, {left:.0f} s left"
+        print(f"\r{line}   " if self._tty else line, end="" if self._tty else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        took = time.monotonic() - self._start
+        kept = f" ({self._kept} were there)" if self._kept else ""
+        start = "\r" if self._tty else ""
+        print(f"{start}rendered {self._done} clips in {took:.1f} s{kept}      ".rstrip(), file=sys.stderr, flush=True)

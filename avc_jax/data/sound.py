@@ -1,0 +1,240 @@
+"""Sound at given times: decode a stretch, lay its samples on the clock by their time stamps, cut windows, resample.
+
+Each window is cut from the decoded frames around it and resampled by itself, always from the input sample nearest to
+the window's start less a fixed margin. So a window comes out the same whether it was asked for alone or with others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source, plain_errors
+from avc_jax.errors import BadMedia
+
+_PAD_S = 0.02  # Margin around a window for the resampler's filter.
+_SETTLE_S = 0.25  # Decoded before that and thrown away: MP3's bit reservoir and Opus' pre-roll need up to 0.1 s.
+_GAP_S = 0.5  # A longer gap between windows is sought over; a shorter one is cheaper to decode.
+_STRETCH_S = 60.0  # Bound on what is held decoded at a time.
+_HOLE_S = 0.05  # Less is the jitter of rounded time stamps, more is missing sound.
+
+_EARLY = "Sound was asked for from before the sound track starts."
+_LATE = "Sound was asked for from after the end of what the sound track really holds."
+_BROKEN = "The sound at the asked time is damaged and cannot be decoded."
+_HOLE = "The sound has a hole or a jump of more than 50 ms at the asked time."
+_CHANGED = "The sound changes its sample rate or its channels at the asked time."
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One decoded frame. samples: [channels, n] if planar, else [1, n * channels], in the decoder's own type."""
+
+    start_s: float
+    count: int
+    samples: np.ndarray
+    form: tuple[str, str, int]  # sample format, channel layout, rate in Hz
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.count / self.form[2]
+
+
+class Sounds:
+    """Reads windows of the one audio stream of a `Source`."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def windows(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
+        """Returns int16[len(starts_s), round(window_s * rate_hz)]; see `MediaFile.sounds`."""
+        order = sorted(range(len(starts_s)), key=lambda i: starts_s[i])
+        out = np.empty((len(starts_s), round(window_s * rate_hz)), np.int16)
+        while order:
+            group = _group([starts_s[i] for i in order], window_s)
+            pieces, errors = self._decode(starts_s[order[0]], starts_s[order[group - 1]] + window_s)
+            for i in order[:group]:
+                out[i] = self._cut(pieces, errors, starts_s[i], window_s, rate_hz)
+            order = order[group:]
+        return out
+
+    def is_silent(self) -> bool:
+        """Returns whether no sample of the whole track exceeds 1 of int16's scale; see `MediaFile.is_silent`."""
+        if not self._source.fresh:
+            self._source.rewind()
+        heard = False
+        for packet in self._source.packets(self._source.audio):
+            pieces, _ = self._feed(packet, None)
+            heard |= bool(pieces)
+            if any(_is_loud(p) for p in pieces):
+                return False
+        if not heard:
+            raise BadMedia("no_audio", "Not one sample of the sound track can be decoded.")
+        return True
+
+    def _decode(self, start_s: float, end_s: float) -> tuple[list[_Piece], list[float]]:
+        """Decodes from well before `start_s` to past `end_s`. Returns the pieces and the times of decoder errors."""
+        want_s = start_s - _PAD_S - _SETTLE_S
+        begin_s = self._source.start_s(self._source.audio)
+        for target_s in (max(want_s, begin_s), want_s - 2.0, None):
+            whole = self._position(target_s, begin_s)
+            pieces, errors = self._read(end_s + _PAD_S, whole)
+            if whole or pieces and pieces[0].start_s <= max(want_s, begin_s) + EDGE_S:
+                return pieces, errors
+        raise AssertionError("the last target is the beginning of the file")
+
+    def _position(self, target_s: float | None, begin_s: float) -> bool:
+        """Moves the reading head near `target_s`; returns True if it stands at the beginning of the file."""
+        source = self._source
+        if target_s is not None and target_s <= begin_s + _SETTLE_S and source.fresh:
+            return True
+        if target_s is not None and target_s >= begin_s and source.seek(source.audio, target_s):
+            return False
+        if not source.fresh:
+            source.rewind()
+        return True
+
+    def _read(self, end_s: float, whole: bool) -> tuple[list[_Piece], list[float]]:
+        pieces: list[_Piece] = []
+        errors: list[float] = []
+        expected = self._source.start_s(self._source.audio) if whole else None
+        for packet in self._source.packets(self._source.audio):
+            new, error_s = self._feed(packet, pieces[-1].end_s if pieces else expected)
+            pieces += new
+            errors += error_s
+            if pieces and pieces[-1].start_s > end_s:
+                break
+        return pieces, errors
+
+    def _feed(self, packet: av.Packet, expected_s: float | None) -> tuple[list[_Piece], list[float]]:
+        """Decodes one packet (size 0 drains). A frame without a time stamp follows the one before it."""
+        stream = self._source.audio
+        try:
+            frames = stream.codec_context.decode(packet if packet.size else None)
+        except MEDIA_ERRORS:
+            return [], [float(packet.pts * stream.time_base)] if packet.pts is not None else []
+        pieces = []
+        for frame in frames:
+            if frame.pts is not None:
+                expected_s = float(frame.pts * stream.time_base)
+            if expected_s is None or frame.samples == 0:
+                continue
+            layout = frame.layout.name
+            if "channels" in layout:  # Order unknown: take the usual layout of that many.
+                layout = f"{frame.layout.nb_channels}c"
+            form = (frame.format.name, layout, frame.sample_rate)
+            pieces.append(_Piece(expected_s, frame.samples, frame.to_ndarray(), form))
+            expected_s = pieces[-1].end_s
+        if packet.is_corrupt and packet.pts is not None:
+            return pieces, [float(packet.pts * stream.time_base)]
+        return pieces, []
+
+    def _cut(
+        self, pieces: list[_Piece], errors: list[float], start_s: float, window_s: float, rate_hz: int
+    ) -> np.ndarray:
+        end_s = start_s + window_s
+        near = [p for p in pieces if p.end_s > start_s - _PAD_S and p.start_s < end_s + _PAD_S]
+        if any(start_s - _HOLE_S < e < end_s for e in errors):
+            raise BadMedia("damaged", _BROKEN)
+        if not near or near[0].start_s > start_s + _HOLE_S:
+            raise BadMedia("incomplete", _EARLY if pieces and pieces[0].start_s > start_s else _LATE)
+        if any(p.form != near[0].form for p in near):
+            raise BadMedia("damaged", _CHANGED)
+        origin_s, total = _placed(near), sum(p.count for p in near)
+        rate_in = near[0].form[2]
+        if start_s < origin_s - EDGE_S:
+            raise BadMedia("incomplete", _EARLY)
+        if end_s > origin_s + total / rate_in + EDGE_S:
+            raise BadMedia("incomplete", _LATE)
+        begin = round((start_s - origin_s) * rate_in)
+        low = max(0, begin - round(_PAD_S * rate_in))
+        high = min(total, begin + round((window_s + _PAD_S) * rate_in))
+        channels = near[0].samples.size // near[0].count // near[0].samples.shape[0]  # Per row: 1 if planar.
+        samples = np.concatenate([p.samples for p in near], axis=1)[:, low * channels : high * channels]
+        sound = _to_mono(np.ascontiguousarray(samples), near[0].form, rate_hz)
+        return _exact(sound, round((begin - low) / rate_in * rate_hz), round(window_s * rate_hz), rate_hz)
+
+
+def _group(starts_s: list[float], window_s: float) -> int:
+    """Returns how many of the leading windows (ascending) are best decoded in one stretch."""
+    for count in range(1, len(starts_s)):
+        gap_s = starts_s[count] - starts_s[count - 1] - window_s
+        if gap_s > _GAP_S or starts_s[count] - starts_s[0] > _STRETCH_S:
+            return count
+    return len(starts_s)
+
+
+def _placed(pieces: list[_Piece]) -> float:
+    """Returns the time of the first sample, from the time stamps of all pieces.
+
+    Each stamp, less the samples before it, is an estimate that is off by its own rounding (1 ms in Matroska); the
+    middle of their range is the best one, and exact where stamps are. Stamps that stray further are left out: libav
+    is 10 ms late for a Vorbis packet between long and short blocks.
+    """
+    estimates = []
+    passed_s = 0.0
+    for before, piece in zip([None, *pieces], pieces, strict=False):
+        if before is not None and abs(piece.start_s - before.end_s) > _HOLE_S:
+            raise BadMedia("damaged", _HOLE)
+        estimates.append(piece.start_s - passed_s)
+        passed_s += piece.count / piece.form[2]
+    if max(estimates) - min(estimates) > _HOLE_S:
+        raise BadMedia("damaged", _HOLE)
+    middle = sorted(estimates)[len(estimates) // 2]
+    close = [e for e in estimates if abs(e - middle) <= EDGE_S]
+    return (max(close) + min(close)) / 2
+
+
+def _exact(sound: np.ndarray, begin: int, count: int, rate_hz: int) -> np.ndarray:
+    """Cuts the window; at the two ends of the track it may move by up to 1 ms to stay within what exists."""
+    moved = max(0, min(begin, len(sound) - count))
+    if abs(moved - begin) > round(EDGE_S * rate_hz) + 1 or len(sound) < count:
+        raise BadMedia("incomplete", _LATE)
+    return sound[moved : moved + count]
+
+
+def _to_mono(samples: np.ndarray, form: tuple[str, str, int], rate_hz: int) -> np.ndarray:
+    """Returns int16[m]: mixed down and resampled by libswresample; the first sample keeps its time.
+
+    PyAV's AudioResampler is not used: it starts one thread per core for every conversion.
+    """
+    sample_format, layout, rate_in = form
+    with plain_errors("damaged", "The sound has a sample format or channel layout that cannot be converted."):
+        frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout=layout)
+        frame.sample_rate = rate_in
+        graph = av.filter.Graph()
+        graph.threads = 1
+        source = graph.add(
+            "abuffer",
+            sample_rate=str(rate_in),
+            sample_fmt=sample_format,
+            channel_layout=frame.layout.name,
+            time_base=f"1/{rate_in}",
+        )
+        wanted = graph.add("aformat", sample_rates=str(rate_hz), sample_fmts="s16", channel_layouts="mono")
+        sink = graph.add("abuffersink")
+        graph.link_nodes(source, wanted, sink).configure()
+        graph.push(frame)
+        graph.push(None)
+        # A few samples alone can be too little for the filter to give anything.
+        return np.concatenate([np.empty((1, 0), np.int16), *_pulled(graph)], axis=1)[0]
+
+
+def _pulled(graph):
+    while True:
+        try:
+            yield graph.pull().to_ndarray()
+        except (EOFError, BlockingIOError):
+            return
+
+
+def _is_loud(piece: _Piece) -> bool:
+    """True if a sample exceeds 1 on the scale of int16."""
+    samples = piece.samples
+    if samples.dtype == np.uint8:
+        return bool((samples != 128).any())
+    full = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1
+    limit = 1.5 * full / 32768  # Up to 1.5 rounds to 1.
+    return bool(samples.max() > limit or samples.min() < -limit)

@@ -1,0 +1,173 @@
+"""Where clips lie: the list of clips of a folder, with their splits."""
+
+import csv
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from avc_jax import errors
+
+EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+HASHED_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One clip: a media file, or a stretch of one.
+
+    Attributes:
+      path: relative to the source's root.
+      file: index of the file among the files of the source; clips of one file never make a false pair.
+      split: name of its split.
+      label: class, if the manifest says so; never used in training on correspondence.
+      start_s, end_s: the stretch on the file's clock.
+    """
+
+    path: str
+    file: int
+    split: str
+    label: str = ""
+    start_s: float = -math.inf
+    end_s: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Random access to clips by their place in `clips`."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+
+    def select(self, split: str, *, beside: str = "") -> "Source":
+        """The clips of one split: all, heldout (every split but `beside`), or a name.
+
+        Raises:
+          ConfigError: no clip has that split; the message lists the splits that there are.
+        """
+        if split == "all":
+            return self
+        if split == "heldout":
+            return dataclasses.replace(self, clips=tuple(clip for clip in self.clips if beside not in ("all", clip.split)))
+        clips = tuple(clip for clip in self.clips if clip.split == split)
+        if not clips:
+            raise errors.ConfigError(f"config.data: found split {split!r}, but the clips of {self.root} are in splits "
+                                     f"{self.count_splits()}; all and heldout are allowed as well.")
+        return dataclasses.replace(self, clips=clips)
+
+    def count_splits(self) -> dict[str, int]:
+        """Split -> number of its clips."""
+        counts: dict[str, int] = {}
+        for clip in self.clips:
+            counts[clip.split] = counts.get(clip.split, 0) + 1
+        return dict(sorted(counts.items()))
+
+    @property
+    def num_files(self) -> int:
+        return len({clip.file for clip in self.clips})
+
+    def sha256(self) -> str:
+        """Digest of the list of clips: two sources with the same digest have the same order of samples."""
+        rows = "\n".join(repr(dataclasses.astuple(clip)) for clip in self.clips)
+        return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def open_folder(root: str, manifest: str, fractions: Sequence[float]) -> Source:
+    """The clips of a folder: those of the manifest, or every video below root, sorted by path.
+
+    Args:
+      root: folder of media.
+      manifest: CSV path, absolute or relative to root or to here; empty for none.
+      fractions: shares of train, validation and test where no manifest gives splits.
+
+    Raises:
+      MissingInputError: root or manifest does not exist, or there is no media file.
+      DataError: the manifest cannot be read as one.
+    """
+    if not root:
+        raise errors.MissingInputError("config.data.root is empty: name the folder of videos, --config.data.root=FOLDER.")
+    folder = Path(root)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise errors.MissingInputError(f"config.data.root={root}: expected a folder of videos, found {found} there.")
+    rows = _read_manifest(folder, manifest) if manifest else [{"path": path} for path in _find(folder)]
+    if not rows:
+        where = f"the manifest {manifest} lists none" if manifest else "it holds none, searched recursively"
+        raise errors.MissingInputError(f"config.data.root={root}: expected videos ({' '.join(EXTENSIONS)}), but {where}.")
+    files = {path: index for index, path in enumerate(sorted({row["path"] for row in rows}))}
+    return Source(folder, tuple(_clip(row, files, fractions) for row in rows))
+
+
+def _find(folder: Path) -> list[str]:
+    def unreadable(error: OSError):
+        raise errors.MissingInputError(f"config.data.root={folder}: {error.filename} cannot be read: {error.strerror}.")
+
+    found = []
+    for parent, _, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        found += [os.path.join(parent, name) for name in names
+                  if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+    return sorted(Path(path).relative_to(folder).as_posix() for path in found)
+
+
+def _read_manifest(folder: Path, manifest: str) -> list[dict[str, str]]:
+    path = next((p for p in (folder / manifest, Path(manifest)) if p.is_file()), None)
+    if path is None:
+        raise errors.MissingInputError(f"config.data.manifest={manifest}: there is no such file in {folder} or here.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+            columns = list(rows[0]) if rows else ["path"]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
+    if "path" not in columns:
+        raise errors.DataError(f"{path}: found columns {', '.join(map(str, columns))}; expected one named path, and "
+                               "optionally split, label, start_s, end_s.")
+    for number, row in enumerate(rows, start=2):
+        if not row["path"]:
+            raise errors.DataError(f"{path}, line {number}: the path is empty.")
+    return rows
+
+
+def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]) -> Clip:
+    def seconds(name: str, missing: float) -> float:
+        text = row.get(name) or ""
+        try:
+            value = float(text) if text else missing
+        except ValueError:
+            value = math.nan
+        if math.isnan(value):
+            raise errors.DataError(f"The manifest gives {row['path']} {name}={text!r}; expected a number of seconds.")
+        return value
+
+    start_s, end_s = seconds("start_s", -math.inf), seconds("end_s", math.inf)
+    if end_s <= start_s:
+        raise errors.DataError(f"The manifest gives {row['path']} start_s={start_s} and end_s={end_s}; the end has to be later.")
+    split = row.get("split") or hashed_split(row["path"], fractions)
+    return Clip(row["path"], files[row["path"]], split, row.get("label") or "", start_s, end_s)
+
+
+def hashed_split(path: str, fractions: Sequence[float]) -> str:
+    """train, validation or test by a hash of the relative path: stable when files come and go.
+
+    Args:
+      path: relative, with forward slashes.
+      fractions: shares of the three, summing to 1.
+    """
+    uniform = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
+    for split, edge in zip(HASHED_SPLITS, (fractions[0], fractions[0] + fractions[1]), strict=False):
+        if uniform < edge:
+            return split
+    return HASHED_SPLITS[-1]
+
+
+def open_source(config) -> Source:
+    """The source of a config, rendering the demo clips first where it asks for them."""
+    data = config.data
+    if data.source == "rendered":
+        from avc_jax.data import rendered
+
+        rendered.render_demo(config)
+        return open_folder(data.root, "manifest.csv", data.split_fractions)
+    return open_folder(data.root, data.manifest, data.split_fractions)

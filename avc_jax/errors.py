@@ -1,0 +1,60 @@
+"""The ways in which a run can end, as exceptions with exit codes.
+
+A message says what was found, what was expected, and what to do about it. `main` turns each into one line on
+stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 66 are not.
+"""
+
+
+class AvcError(Exception):
+    """Base of the errors that end a command with a message instead of a traceback."""
+
+    exit_code = 70
+
+
+class ConfigError(AvcError):
+    """A bad flag, a bad config value, or a checkpoint that does not belong to this config."""
+
+    exit_code = 64
+
+
+class DataError(AvcError):
+    """The data are there but unusable: too many bad files, or none that can be read."""
+
+    exit_code = 65
+
+
+class MissingInputError(AvcError):
+    """A file or folder that was named does not exist or is empty."""
+
+    exit_code = 66
+
+
+class DivergedError(AvcError):
+    """Losses or gradients stayed non-finite past the budget."""
+
+    exit_code = 70
+
+
+class CannotWriteError(AvcError):
+    """The work directory cannot be written."""
+
+    exit_code = 74
+
+
+class Stopped(AvcError):
+    """The run was asked to stop (SIGTERM, Ctrl-C) and can be resumed by the same command."""
+
+    exit_code = 75
+
+
+class BadMedia(Exception):
+    """One file cannot give what was asked of it; the input layer quarantines the file and goes on.
+
+    Attributes:
+      kind: short machine-readable reason, e.g. "unreadable", "no_audio", "no_video", "too_short", "incomplete",
+        "damaged", "silent".
+    """
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(detail)
+        self.kind = kind

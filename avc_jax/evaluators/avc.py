@@ -1,0 +1,145 @@
+"""Accuracy of audio-visual correspondence on held-out clips (arXiv:1705.08168, section 3.1)."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from avc_jax import audio
+from avc_jax.data import visit as visits
+from avc_jax.data.feed import to_devices
+from avc_jax.data.pipeline import Batch, read_in_parallel
+from avc_jax.data.plan import Plan
+from avc_jax.data.quarantine import Quarantine
+from avc_jax.data.sources import Source
+from avc_jax.parallel import mesh as meshes
+from avc_jax.systems.base import System, Variables
+
+
+class AVC:
+    """Scores one true and one false pair of every held-out clip.
+
+    The pairs are a function of (clips, config.evaluate.seed): every checkpoint is asked the same questions. Frames are
+    cropped at the centre and nothing is augmented. Bad clips are skipped and counted, never replaced.
+    """
+
+    def __init__(self, system: System, config, source: Source, mesh: Mesh, quarantine: Quarantine):
+        self._config, self._source, self._mesh = config, source, mesh
+        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s, config.audio.rate_hz)
+        plan = Plan(len(source.clips), config.evaluate.seed, batch_size=2, pairs_per_visit=2)
+        self._reader = visits.Reader(source, plan, self.form, quarantine, pairing="independent")
+        self._names = tuple(system.features)
+        self._score = jax.jit(system.score, out_shardings=meshes.replicated(mesh))
+        self._batch_size = config.evaluate.batch_size or config.train.batch_size
+        meshes.check_batch_size("config.evaluate.batch_size", self._batch_size, 1, mesh)
+
+    def __call__(self, variables: Variables, *, max_clips: int = 0, keep: int = 0,
+                 on_batch: Callable[[int, int], None] = lambda done, clips: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Evaluates variables.
+
+        Args:
+          variables: of the system.
+          max_clips: score an evenly spaced choice of at most this many clips; 0: all.
+          keep: how many scored pairs to return for people to look at.
+          on_batch: called with (clips read, clips in all) now and then; may raise to stop.
+
+        Returns:
+          Results for results.json, and `keep` pairs as arrays (fields of `Pairs`, and `score` f32[keep]).
+        """
+        total = len(self._source.clips)
+        chosen = np.arange(total) if not max_clips else np.unique(np.linspace(0, total - 1, min(max_clips, total)).astype(int))
+        own = chosen[jax.process_index() :: jax.process_count()]
+        stream = read_in_parallel(lambda number: self._reader.evaluate(int(own[number])), len(own), self.form,
+                                  threads=self._config.data.decode_threads, ahead=self._batch_size)
+        rows = self._batch_size // jax.process_count()
+        scored = []
+        # Every process runs as many steps as the one with most clips could need, so that none waits for another.
+        for number in range(math.ceil(math.ceil(len(chosen) / jax.process_count()) / (rows // 2))):
+            batch = _take(stream, rows // 2, self.form)
+            batch["score"] = self._score_rows({name: batch[name] for name in self._names}, rows, variables)
+            scored.append(batch)
+            on_batch(min((number + 1) * (rows // 2), len(own)), len(own))
+        columns = {name: np.concatenate([batch[name] for batch in scored]) for name in (*visits.fields(self.form), "score")}
+        return self._conclude(columns, len(chosen)), _for_people(columns, keep)
+
+    def _score_rows(self, batch: Batch, rows: int, variables: Variables) -> np.ndarray:
+        """f32[n] scores of this process's n rows, padded to `rows` on the way to the devices."""
+        count = len(batch["label"])
+        padded = {name: np.pad(value, [(0, rows - count)] + [(0, 0)] * (value.ndim - 1)) for name, value in batch.items()}
+        scores = np.asarray(self._score(variables, to_devices(padded, meshes.batch_sharding(self._mesh))))
+        return scores[jax.process_index() * rows :][:count]
+
+    def _conclude(self, columns: Batch, num_clips: int) -> dict[str, Any]:
+        hit = ((columns["score"] > 0.5) == (columns["label"] == 1)).astype(np.float64)
+        pair = hit.reshape(-1, 2)  # (true, false) of each clip
+        sums = np.array([len(pair), pair[:, 0].sum(), pair[:, 1].sum(), (pair.mean(1) ** 2).sum()])
+        sums = np.reshape(multihost_utils.process_allgather(sums), (-1, 4)).sum(0)
+        clips, (positive, negative, squares) = int(sums[0]), sums[1:] / max(sums[0], 1)
+        accuracy = (positive + negative) / 2
+        return {
+            "accuracy": float(accuracy),
+            "ci95": list(interval(float(accuracy), clips, float(squares - accuracy**2))),
+            "accuracy_positive": float(positive),
+            "accuracy_negative": float(negative),
+            "clips": clips,
+            "pairs": 2 * clips,
+            "skipped": num_clips - clips,
+            "seed": self._config.evaluate.seed,
+        }
+
+
+def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
+    """95 % Wilson score interval of an accuracy over clips with two decisions each.
+
+    The two decisions on a clip are not independent, so the number of trials is not 2n but n_eff = p (1 - p) n / s, with s
+    the variance over clips of a clip's mean (Kish's design effect), kept between n and 2n.
+
+    Args:
+      accuracy: share of right decisions.
+      clips: n.
+      spread: s.
+
+    Returns:
+      (low, high), shares; (0, 1) where there is no clip.
+    """
+    if clips == 0:
+        return 0.0, 1.0
+    variance = accuracy * (1 - accuracy)
+    trials = clips if spread <= 0 else min(max(variance * clips / spread, clips), 2 * clips)
+    z = 1.959963984540054
+    centre = (accuracy + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(variance / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _take(stream: Iterator[Batch], clips: int, form: visits.Format) -> Batch:
+    """The pairs of the next clips; fewer, also none, where the stream ends or clips are bad."""
+    parts = list(itertools.islice(stream, clips))
+    empty = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in visits.fields(form).items()}
+    return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
+
+
+def _for_people(columns: Batch, keep: int) -> Batch:
+    """An evenly spaced choice of clips, one pair of each: true and false in turn."""
+    clips = len(columns["label"]) // 2
+    chosen = np.unique(np.linspace(0, max(clips - 1, 0), min(keep, clips)).astype(int))
+    rows = 2 * chosen + np.arange(len(chosen)) % 2
+    return {name: value[rows] for name, value in columns.items()}
+
+
+def write_pairs(path, pairs: Batch, source: Source, config) -> None:
+    """Writes pairs with their spectrograms and the names of their clips to an .npz for the report page."""
+    window, hop, fft_length = audio.stft_sizes(
+        config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)
+    spectrogram = audio.log_spectrogram(pairs["waveform"] / np.float32(32768), window=window, hop=hop, fft_length=fft_length,
+                                        floor=config.audio.log_floor, scale=config.audio.log_scale)
+    names = np.array([clip.path for clip in source.clips])
+    np.savez_compressed(
+        path, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz, window_s=config.data.window_s,
+        frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]],
+        **{name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")})

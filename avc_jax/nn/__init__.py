@@ -1,0 +1,1 @@
+"""Flax parts that several systems share."""

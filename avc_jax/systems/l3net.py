@@ -1,0 +1,183 @@
+"""L3-Net: audio-visual correspondence from a frame and a second of sound, with the L3 and the AVE-Net heads.
+
+Arandjelovic & Zisserman, "Look, Listen and Learn", ICCV 2017, arXiv:1705.08168 (L3);
+Arandjelovic & Zisserman, "Objects that Sound", ECCV 2018, arXiv:1712.06651 (AVE).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from avc_jax import audio, augment, losses
+from avc_jax.config import Key
+from avc_jax.nn.vgg import VGGTrunk, global_max_pool
+from avc_jax.systems import base
+
+CONFIG = dict(
+    head=Key("l3", "l3: concatenate and classify; ave: compare unit embeddings by their distance.", choices=("l3", "ave")),
+    width=Key(1.0, "Factor on the channels of both trunks.", low=1 / 64, high=8.0),
+    conv1_stride=Key(1, "Stride of the first convolution: 1 as drawn in the paper, 2 at a quarter of the cost.",
+                     choices=(1, 2)),
+    conv_bias=Key(False, "Biases in the convolutions, as in the Keras port."),
+    embedding=Key(128, "Units of the fusion layer (l3) or of the common space (ave).", low=1, high=1 << 16),
+    batch_norm_group=Key(0, "Rows that share normalisation statistics; 0: the global batch; 16: the paper's workers.",
+                         low=0, high=1 << 20),
+    batch_norm_momentum=Key(0.99, "Share of the old running statistics kept at each step.", low=0.0, high=1.0),
+    batch_norm_epsilon=Key(1e-3, "Added to the variance.", low=0.0, high=1.0),
+)
+
+
+class L3Head(nn.Module):
+    """Concatenates both vectors and classifies them (arXiv:1705.08168, Figure 2): f[B, C], f[B, C] -> f32[B, 2]."""
+
+    embedding: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        self.fc1 = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=nn.initializers.he_normal())
+        self.fc2 = nn.Dense(2, dtype=jnp.float32, kernel_init=nn.initializers.he_normal())
+
+    def project(self, vision: jax.Array, sound: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return vision, sound
+
+    def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
+        return self.fc2(nn.relu(self.fc1(jnp.concatenate([vision, sound], -1))).astype(jnp.float32))
+
+
+class AVEHead(nn.Module):
+    """Judges by the Euclidean distance of two unit embeddings (arXiv:1712.06651, Figure 3): -> f32[B, 2].
+
+    fc3 starts with the right sign, a small distance says "corresponds", and is free afterwards.
+    """
+
+    embedding: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        def dense(name):
+            return nn.Dense(self.embedding, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=name)
+
+        self.vision_layers = (dense("vision_fc1"), dense("vision_fc2"))
+        self.sound_layers = (dense("audio_fc1"), dense("audio_fc2"))
+        self.fc3 = nn.Dense(2, dtype=jnp.float32, kernel_init=lambda *_: jnp.array([[1.0, -1.0]]),
+                            bias_init=lambda *_: jnp.array([-1.0, 1.0]))
+
+    def project(self, vision: jax.Array, sound: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Both vectors into the common space, as unit rows f32[B, embedding]."""
+        return _unit(_two_layers(self.vision_layers, vision)), _unit(_two_layers(self.sound_layers, sound))
+
+    def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
+        # Inside the root, because the gradient of a plain root is infinite where the embeddings agree.
+        distance = jnp.sqrt(jnp.sum((vision - sound) ** 2, -1, keepdims=True) + 1e-12)
+        return self.fc3(distance)
+
+
+def _two_layers(layers, x: jax.Array) -> jax.Array:
+    return layers[1](nn.relu(layers[0](x)))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)
+
+
+class L3Net(nn.Module):
+    """Two trunks and a head. Frames f32[B, S, S, 3] in [-1, 1], log-spectrograms f32[B, F, T]."""
+
+    head: str
+    embedding: int
+    trunk: dict
+    dtype: jnp.dtype
+
+    def setup(self):
+        self.vision = VGGTrunk(**self.trunk, dtype=self.dtype)
+        self.audio = VGGTrunk(**self.trunk, dtype=self.dtype)
+        self.fusion = {"l3": L3Head, "ave": AVEHead}[self.head](self.embedding, self.dtype)
+
+    def maps(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """conv4_2 after ReLU of both trunks: f[B, H, W, C] and f[B, F', T', C]."""
+        return self.vision(frame.astype(self.dtype), train), self.audio(spectrogram[..., None].astype(self.dtype), train)
+
+    def embed(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """pool4 of both trunks, in the common space where the head has one: f[B, D] each."""
+        vision, sound = self.maps(frame, spectrogram, train)
+        return self.fusion.project(global_max_pool(vision), global_max_pool(sound))
+
+    def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
+        """f32[B, 2] logits of two embeddings; column 1 says "these belong together"."""
+        return self.fusion.fuse(vision, sound)
+
+    def __call__(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> jax.Array:
+        return self.fuse(*self.embed(frame, spectrogram, train))
+
+
+def network(config) -> L3Net:
+    """The Flax module of a config."""
+    own = config.system
+    return L3Net(
+        head=own.head,
+        embedding=own.embedding,
+        trunk=dict(width=own.width, conv1_stride=own.conv1_stride, conv_bias=own.conv_bias,
+                   group_size=own.batch_norm_group, momentum=own.batch_norm_momentum,
+                   epsilon=own.batch_norm_epsilon, remat=config.train.remat),
+        dtype=jnp.dtype(config.train.precision),
+    )
+
+
+def make(config) -> base.System:
+    """Builds the pure functions of L3-Net from a checked config."""
+    net = network(config)
+    window, hop, fft_length = audio.stft_sizes(
+        config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)
+    shared = config.data.pairing == "shared"
+
+    def spectrogram(waveform):
+        return audio.log_spectrogram(waveform, window=window, hop=hop, fft_length=fft_length,
+                                     floor=config.audio.log_floor, scale=config.audio.log_scale)
+
+    def inputs(batch, rng=None):
+        """uint8 frames and int16 samples to network inputs; with a key, augmented."""
+        frame, waveform = batch["frame"] / 255.0, batch["waveform"] / 32768.0
+        if rng is not None:
+            rng_flip, rng_colour, rng_gain = jax.random.split(rng, 3)
+            if config.augment.flip:
+                frame = augment.flip(rng_flip, frame)
+            frame = augment.colour(rng_colour, frame, brightness=config.augment.brightness,
+                                   saturation=config.augment.saturation)
+            waveform = augment.gain(rng_gain, waveform, *config.augment.gain)
+        return 2.0 * frame - 1.0, spectrogram(waveform)
+
+    def init(rng, batch):
+        return net.init(rng, *inputs(batch), train=False)
+
+    def loss(variables, batch, rng):
+        (vision, sound), new = net.apply(variables, *inputs(batch, rng), train=True, method=net.embed, mutable=["batch_stats"])
+        label, weight = batch["label"], jnp.ones(batch["label"].shape, jnp.float32)
+        if shared:
+            # Each frame also meets the sound of the row before: N false pairs from the N true pairs' features.
+            # In a batch where a file turns up twice in a row, that pair is neither true nor false: weight 0.
+            different = batch["file"] != jnp.roll(batch["file"], 1)
+            vision, sound = jnp.concatenate([vision, vision]), jnp.concatenate([sound, jnp.roll(sound, 1, axis=0)])
+            label = jnp.concatenate([label, jnp.zeros_like(label)])
+            weight = jnp.concatenate([weight, different.astype(jnp.float32)])
+        logits = net.apply(variables, vision, sound, method=net.fuse)
+        total, count = losses.correspondence(logits, label, weight)
+        return total / count, new, {"loss": (total, count), "accuracy": losses.hits(logits, label, weight)}
+
+    def embed(variables, batch):
+        vision, sound = net.apply(variables, *inputs(batch), train=False, method=net.embed)
+        return {"video": vision.astype(jnp.float32), "audio": sound.astype(jnp.float32)}
+
+    def score(variables, batch):
+        return jax.nn.softmax(net.apply(variables, *inputs(batch), train=False))[:, 1]
+
+    side, samples = config.data.frame_size, round(config.data.window_s * config.audio.rate_hz)
+    return base.System(
+        features={
+            "frame": base.Feature((side, side, 3), "uint8", "RGB, 0..255"),
+            "waveform": base.Feature((samples,), "int16", f"full scale 32768, {config.audio.rate_hz} Hz"),
+            "label": base.Feature((), "int32", "1 = same moment of the same file"),
+            "file": base.Feature((), "int32", "index of the file that the frame is from"),
+        },
+        init=init, loss=loss, embed=embed, score=score,
+    )

@@ -1,0 +1,155 @@
+"""The train loop, for every system: a story from config to results.
+
+The order within a step is a promise: fetch a batch, step, log, evaluate, save, stop if asked to. A state that is saved
+has been through everything that belongs to its step.
+"""
+
+import time
+
+import jax
+
+from avc_jax import errors
+from avc_jax.data import pipeline
+from avc_jax.data import visit as visits
+from avc_jax.data.feed import Feed
+from avc_jax.data.plan import Plan
+from avc_jax.parallel import mesh as meshes
+from avc_jax.train import step as steps
+from avc_jax.train.results import conclude, evaluate
+from avc_jax.train.run import Run
+from avc_jax.train.state import State
+from avc_jax.train.writers import make_writer
+
+
+def train(run: Run) -> None:
+    """Trains to config.train.steps, resuming where the work directory stands, then evaluates and reports.
+
+    Raises:
+      Stopped: a signal came; the state is saved, and the same command resumes.
+      DivergedError: too many steps were not finite; the last checkpoint is from before.
+      ConfigError, DataError, CannotWriteError: see there.
+    """
+    run.claim()
+    state = run.checkpoints.restore_newest_valid(run.template)
+    if state is not None:
+        run.progress.say(f"Resuming at step {int(state.step)}.")
+    state = run.initial_state() if state is None else state
+    writer = make_writer(run.workdir.path, int(state.step))
+    try:
+        if int(state.step) < run.config.train.steps:
+            state = _train_steps(run, state, writer)
+        conclude(run, state, writer)
+    finally:
+        writer.close()
+
+
+def _train_steps(run: Run, state: State, writer) -> State:
+    """Runs the steps that are left. When asked to stop, saves the last whole step and raises Stopped."""
+    config, start = run.config, int(state.step)
+    feed = Feed(_batches(run, start), meshes.batch_sharding(run.mesh), on_wait=run.guard.raise_if_stopped)
+    window = _Window(run, feed, writer)
+    try:
+        step_fn = _compile(run)
+        window.begin(start)
+        for step in range(start + 1, config.train.steps + 1):
+            batch = next(feed)
+            _profile(run, step)
+            state, metrics = step_fn(state, batch)
+            window.add(metrics)
+            if step % config.train.log_every == 0 or step == config.train.steps:
+                window.log(step, state)
+            if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
+                evaluate(run, state, writer, max_clips=config.evaluate.max_clips)
+                window.begin(step)
+            if step % config.train.checkpoint_every == 0 or step == config.train.steps:
+                window.check_finite(state)
+                run.checkpoints.save(state)
+            run.guard.raise_if_stopped()
+        return state
+    except errors.Stopped as stopped:
+        done = int(state.step)
+        if done == start:
+            raise errors.Stopped(f"{stopped} No step was done; the same command goes on from step {done}.") from None
+        run.checkpoints.save(state)
+        run.checkpoints.wait()
+        raise errors.Stopped(f"{stopped} Saved at step {done}; the same command resumes.") from None
+    finally:
+        feed.close()
+
+
+def _batches(run: Run, start: int):
+    """This process's rows of the global batches from step `start` on."""
+    config = run.config
+    source = run.source.select(config.data.split)
+    plan = Plan(len(source.clips), config.train.seed, config.train.batch_size, config.data.pairs_per_visit)
+    reader = visits.Reader(source, plan, run.form, run.quarantine, pairing=config.data.pairing)
+    return pipeline.train_batches(reader, first_step=start, host=jax.process_index(), hosts=jax.process_count(),
+                                  threads=config.data.decode_threads, ahead=config.data.prefetch_batches,
+                                  names=tuple(run.system.features))
+
+
+def _compile(run: Run):
+    """The compiled training step; the first batches are being read meanwhile."""
+    config, began = run.config, time.monotonic()
+    step = steps.make_step(run.system, run.optimizer, seed=config.train.seed, accumulate=config.train.accumulate,
+                           ema_decay=config.train.ema_decay)
+    sharding = meshes.batch_sharding(run.mesh)
+    batch = {name: jax.ShapeDtypeStruct((config.train.batch_size, *feature.shape), feature.dtype, sharding=sharding)
+             for name, feature in run.system.features.items()}
+    compiled = steps.jit_step(step, run.mesh, run.shardings).lower(run.template, batch).compile()
+    run.progress.say(f"Compiled the step in {time.monotonic() - began:.0f} s.")
+    return compiled
+
+
+def _profile(run: Run, step: int) -> None:
+    """Opens and closes the profiler's window, if the config asks for one."""
+    config = run.config.train
+    if config.profile_at < 0:
+        return
+    if step == config.profile_at:
+        jax.profiler.start_trace(str(run.workdir.path / "profile"))
+    elif step == config.profile_at + config.profile_steps:
+        jax.profiler.stop_trace()
+        run.progress.say(f"Wrote a profile of {config.profile_steps} steps to {run.workdir.path / 'profile'}.")
+
+
+class _Window:
+    """The metrics since the last line of the log."""
+
+    def __init__(self, run: Run, feed: Feed, writer):
+        self._run, self._feed, self._writer = run, feed, writer
+        self._metrics: list = []
+        self._waited_s, self._skipped = 0.0, 0
+
+    def begin(self, step: int) -> None:
+        """Starts to count time at a step."""
+        self._run.progress.begin(step)
+        self._waited_s = self._feed.waited_s
+
+    def add(self, metrics) -> None:
+        self._metrics.append(metrics)
+
+    def log(self, step: int, state: State) -> None:
+        """Writes the means over the steps since the last log, and the rates."""
+        totals = jax.tree.map(lambda *values: sum(float(value) for value in values), *jax.device_get(self._metrics))
+        self._metrics = []
+        values = {name: total / count for name, (total, count) in totals.items() if count}
+        values |= self._run.progress.measure(step, self._feed.waited_s - self._waited_s)
+        self._run.progress.report(step, values)
+        values |= {"lr": float(self._run.schedule(step - 1)), "skipped": int(state.skipped)}
+        self._writer.write_scalars(step, {f"train/{name}": value for name, value in values.items()})
+        self._writer.flush()
+        self.check_finite(state)
+        self.begin(step)
+
+    def check_finite(self, state: State) -> None:
+        """Tells of skipped steps; raises DivergedError when there were too many."""
+        skipped, budget = int(state.skipped), self._run.config.train.nonfinite_budget
+        if skipped > budget:
+            raise errors.DivergedError(
+                f"Loss or gradient was not finite in {skipped} of {int(state.step)} steps, more than "
+                f"config.train.nonfinite_budget = {budget}. Lower config.optimizer.lr or set config.optimizer.clip_norm; the last "
+                f"checkpoint is from before.")
+        if skipped > self._skipped:
+            self._run.progress.say(f"Skipped {skipped} step(s) so far: loss or gradient was not finite.")
+            self._skipped = skipped

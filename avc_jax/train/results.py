@@ -1,0 +1,114 @@
+"""What a run concludes: evaluations, results.json, and the report page."""
+
+import time
+
+import jax
+import jaxlib
+
+from avc_jax import __version__, errors, report
+from avc_jax import config as configs
+from avc_jax.evaluators import avc
+from avc_jax.train import state as states
+from avc_jax.train.run import Run
+from avc_jax.train.state import State
+
+
+def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None:
+    """Scores a state on the held-out clips, writes metrics and results.json, and keeps some pairs for the page.
+
+    Args:
+      run: the run.
+      state: what to score; averaged parameters where there are any.
+      writer: of metrics; None writes none.
+      max_clips: see `AVC`.
+
+    Raises:
+      Stopped: a signal came; earlier results stand.
+    """
+    if run.evaluator is None:
+        return
+    config, step, began = run.config, int(state.step), time.monotonic()
+    shown = [began]
+
+    def on_batch(done: int, clips: int) -> None:
+        run.guard.raise_if_stopped()
+        if time.monotonic() - shown[0] > 10:
+            shown[0] = time.monotonic()
+            run.progress.say(f"  evaluating: {done} of {clips} clips")
+
+    variables = states.inference_variables(state)
+    result, pairs = run.evaluator(variables, max_clips=max_clips, keep=config.evaluate.pairs_on_page, on_batch=on_batch)
+    if result["clips"] == 0:
+        raise errors.DataError(f"None of the {result['skipped']} held-out clips can be used; see "
+                               f"{run.workdir.path / 'quarantine.jsonl'}.")
+    run.progress.say(
+        f"Held-out AVC accuracy at step {step}: {result['accuracy']:.3f} (95% {result['ci95'][0]:.3f} to {result['ci95'][1]:.3f}) "
+        f"on {result['clips']} clips, chance 0.5; {time.monotonic() - began:.0f} s.")
+    if jax.process_index() != 0:
+        return
+    if writer is not None:
+        writer.write_scalars(step, {"evaluate/avc/accuracy": result["accuracy"], "evaluate/avc/low": result["ci95"][0],
+                                    "evaluate/avc/high": result["ci95"][1]})
+        writer.flush()
+    result |= {"step": step, "split": config.data.evaluate_split,
+               "params_sha256": states.params_sha256(variables["params"])}
+    run.workdir.update_results(evaluate={"avc": result})
+    avc.write_pairs(run.workdir.path / "pairs.npz", pairs, run.heldout, config)
+
+
+def conclude(run: Run, state: State, writer) -> None:
+    """At the last step: saves, evaluates on every held-out clip, writes results.json and the page."""
+    run.checkpoints.save(state)
+    run.checkpoints.wait()
+    write_facts(run, state)
+    evaluate(run, state, writer)
+    page = report.write(run.workdir.path)
+    run.progress.say(f"Done at step {int(state.step)}. The report: {page}")
+
+
+def evaluate_checkpoint(run: Run) -> None:
+    """The whole of --mode=evaluate: scores the newest valid checkpoint on every held-out clip.
+
+    Raises:
+      MissingInputError: there is no checkpoint.
+      ConfigError: it is of another network.
+      DataError: too few files are held out.
+    """
+    if not run.checkpoints.steps():
+        raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the same "
+                                       "command without --mode=evaluate.")
+    run.workdir.check_network(run.config)
+    if run.evaluator is None:
+        raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} file(s) "
+                               f"of {run.source.root}, and false pairs need two; the clips are in splits {run.source.count_splits()}.")
+    state = run.checkpoints.restore_newest_valid(run.template)
+    write_facts(run, state)
+    evaluate(run, state)
+    run.progress.say(f"The report: {report.write(run.workdir.path)}")
+
+
+def write_facts(run: Run, state: State) -> None:
+    """Writes what is known without an evaluation to results.json."""
+    config = run.config
+    run.workdir.update_results(
+        train={
+            "step": int(state.step),
+            "steps": config.train.steps,
+            "params_sha256": states.params_sha256(state.params),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            "pairs": int(state.step) * run.progress.pairs_per_step,
+            "skipped_steps": int(state.skipped),
+        },
+        data={
+            "root": str(run.source.root),
+            "clips": len(run.source.clips),
+            "files": run.source.num_files,
+            "splits": run.source.count_splits(),
+            "split": config.data.split,
+            "clips_sha256": run.source.sha256(),
+            "quarantined": len(run.quarantine.reasons),
+        },
+        config=configs.to_dict(config),
+        versions={"avc_jax": __version__, "jax": jax.__version__, "jaxlib": jaxlib.__version__},
+        command=run.command,
+    )

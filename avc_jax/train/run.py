@@ -1,0 +1,108 @@
+"""The parts of a run, put together from its config."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+import jax
+
+from avc_jax import errors, systems
+from avc_jax.data import sources
+from avc_jax.data import visit as visits
+from avc_jax.data.quarantine import Quarantine
+from avc_jax.evaluators.avc import AVC
+from avc_jax.parallel import mesh as meshes
+from avc_jax.train import optimizer as optimizers
+from avc_jax.train import state as states
+from avc_jax.train.checkpoint import Checkpoints
+from avc_jax.train.guard import Guard
+from avc_jax.train.progress import Progress
+from avc_jax.train.workdir import Workdir
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """Config, work directory, devices, data, system and checkpoints, in the order in which they depend on each other."""
+
+    def __init__(self, config, workdir: Workdir, guard: Guard, command: str):
+        """
+        Args:
+          config: checked.
+          workdir: open.
+          guard: entered.
+          command: what the user typed, for the report.
+
+        Raises:
+          AvcError: something is wrong with devices, data or work directory; nothing has been changed.
+        """
+        self.config, self.workdir, self.guard, self.command = config, workdir, guard, command
+        self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp)
+        if config.train.compilation_cache:
+            _keep_compiled_programs()
+        self.source = sources.open_source(config)
+        self.quarantine = Quarantine(workdir.path / "quarantine.jsonl", self.source.num_files, config.data.quarantine_budget)
+        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s, config.audio.rate_hz)
+        self.system = systems.make(config)
+        self.optimizer, self.schedule = optimizers.make_optimizer(config), optimizers.make_schedule(config)
+        init = functools.partial(states.init_state, self.system, self.optimizer, config.train.seed, config.train.ema_decay > 0)
+        shapes = jax.eval_shape(init)
+        self.shardings = meshes.state_sharding(self.mesh, shapes)
+        self.template = jax.tree.map(
+            lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding), shapes, self.shardings)
+        self.initial_state = jax.jit(init, out_shardings=self.shardings)
+        self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1))
+        self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)
+
+    def close(self) -> None:
+        self.checkpoints.close()
+
+    def claim(self) -> None:
+        """Checks that the batch fits the devices and that the work directory is this run's; says what is about to be.
+
+        Raises:
+          ConfigError: it does not, or is not.
+        """
+        config = self.config
+        meshes.check_batch_size("config.train.batch_size", config.train.batch_size, config.train.accumulate, self.mesh)
+        group = config.data.pairs_per_visit * jax.process_count()
+        if config.train.batch_size % group:
+            raise errors.ConfigError(f"config.train.batch_size: found {config.train.batch_size}, expected a multiple of {group} "
+                                     "(config.data.pairs_per_visit x processes).")
+        self.workdir.claim(config, self.source.sha256())
+        devices = self.mesh.devices.reshape(-1)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.template.params))
+        self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}, "
+                          f"mesh {dict(self.mesh.shape)}.")
+        self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
+                          f"training on {config.data.split}.")
+        if self.evaluator is None:
+            self.progress.say("No evaluation: fewer than two files are outside config.data.split "
+                              f"({config.data.split}); config.data.evaluate_split names another choice.")
+
+    @functools.cached_property
+    def heldout(self) -> sources.Source:
+        """The clips that evaluation scores."""
+        return self.source.select(self.config.data.evaluate_split, beside=self.config.data.split)
+
+    @functools.cached_property
+    def evaluator(self) -> AVC | None:
+        """None where the held-out clips are of fewer than two files, so that no false pair can be made."""
+        if self.heldout.num_files < 2:
+            return None
+        return AVC(self.system, self.config, self.heldout, self.mesh, self.quarantine)
+
+
+def _keep_compiled_programs() -> None:
+    """Points JAX's compilation cache at a folder of the user's, unless the environment named one already."""
+    if jax.config.jax_compilation_cache_dir:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avc_jax" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("Compiled programs are not kept: %s: %s.", folder, error.strerror)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

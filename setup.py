@@ -1,0 +1,26 @@
+"""Installs avc_jax: `pip install .`"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+INIT = (HERE / "avc_jax" / "__init__.py").read_text()
+
+setup(
+    name="avc_jax",
+    version=INIT.split('__version__ = "')[1].split('"')[0],
+    description="Audio-visual learning systems in JAX, from raw videos",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["avc_jax", "avc_jax.*"]),
+    package_data={"avc_jax.report": ["*.css", "*.js", "*.html"]},
+    # The direct needs, as ranges; requirements.txt pins one tested choice of everything.
+    install_requires=[
+        line.replace("==", ">=")
+        for line in (HERE / "requirements.in").read_text().splitlines()
+        if line and not line.startswith("#")
+    ],
+)
