@@ -60,7 +60,7 @@ _DATA = dict(
                           low=0.0, high=1.0, free=True),
     decode_threads=Key(0, "Files decoded at once; 0: one per core.", low=0, high=1024, free=True),
     prefetch_batches=Key(2, "Batches held ready on the host.", low=1, high=64, free=True),
-    rendered_clips=Key(1500, "source=rendered: how many clips to render.", low=16, high=1_000_000),
+    rendered_clips=Key(2048, "source=rendered: how many clips to render.", low=32, high=1_000_000),
 )
 
 _AUDIO = dict(
@@ -68,7 +68,7 @@ _AUDIO = dict(
     stft_window_s=Key(0.01, "Length of the STFT window (periodic Hann), in seconds.", low=0.001, high=0.2),
     stft_hop_s=Key(0.005, "Step between STFT windows, in seconds.", low=0.0005, high=0.2),
     fft_length=Key(0, "FFT length in samples; 0: the next power of two of the window.", low=0, high=65536),
-    log_floor=Key(1e-12, "Magnitudes are floored here before the logarithm.", low=1e-30, high=1.0),
+    log_floor=Key(1e-12, "Magnitudes are floored here before the logarithm.", low=1e-18, high=1.0),
     log_scale=Key(0.2, "The log-magnitude is multiplied by this.", low=1e-6, high=1e6),
 )
 
@@ -190,6 +190,8 @@ def _check_value(path: str, value: Any, key: Key) -> None:
     if isinstance(value, tuple) and len(value) != len(key.default):
         raise errors.ConfigError(f"{path}: found {len(value)} values, expected {len(key.default)}. {key.help}")
     for number in numbers:
+        if isinstance(value, tuple) and (isinstance(number, bool) or not isinstance(number, (int, float))):
+            raise errors.ConfigError(f"{path}: found {value!r}, expected {len(key.default)} numbers. {key.help}")
         if key.low is not None and not (key.low <= number <= key.high):
             raise errors.ConfigError(f"{path}: found {value!r}, expected {key.low} to {key.high}. {key.help}")
 
@@ -247,38 +249,30 @@ def parse_flags(argv: list[str], holder: flags.FlagHolder) -> ml_collections.Con
       ConfigError: whatever is wrong with the flags, in words.
       MissingInputError: the config file does not exist.
     """
+    for arg in argv:
+        match = re.match(r"--?config=([^:]+)", arg)
+        if match and not os.path.isfile(match.group(1)):
+            raise errors.MissingInputError(f"--config={match.group(1)}: there is no such file; look in configs/.")
     try:
         extra = flags.FLAGS(argv)[1:]
     except flags.IllegalFlagValueError as error:
         raise errors.ConfigError(_illegal_value(str(error))) from error
     except flags.Error as error:
-        raise errors.ConfigError(f"{error}") from error
-    except (AttributeError, KeyError) as error:
+        raise errors.ConfigError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError) as error:
         raise errors.ConfigError(_bad_override(argv, error)) from error
-    except OSError as error:
-        _raise_missing(argv, error)
     if extra:
         raise errors.ConfigError(f"Found {extra[0]!r}, which is no flag; flags look like --config.train.steps=100.")
-    try:
-        config = holder.value
-    except OSError as error:
-        _raise_missing(argv, error)
-    if config is None:
+    if holder.value is None:
         raise errors.ConfigError("--config is missing: name a file of configs/, e.g. --config=configs/flickr.py.")
-    check(config)
-    return config
-
-
-def _raise_missing(argv: list[str], error: OSError) -> None:
-    match = next((re.match(r"--?config=([^:]*)", arg) for arg in argv if re.match(r"--?config=", arg)), None)
-    path = match.group(1) if match else ""
-    if path and not os.path.exists(path):
-        raise errors.MissingInputError(f"--config={path}: there is no such file.") from error
-    raise errors.ConfigError(f"--config={path} cannot be loaded: {error}") from error
+    check(holder.value)
+    return holder.value
 
 
 def _illegal_value(message: str) -> str:
     """Turns absl's message about a value of the wrong type into one that names key, value and expectation."""
+    if message.startswith("flag --config="):
+        return f"The config file cannot be loaded: {message.strip().splitlines()[-1]}"
     match = re.match(r"flag --(?:no)?(config\.(\w+)\.(\w+))=(.*?): ", message, re.S)
     keys_of = schema_of_flags()
     if not match or match.group(2) not in keys_of or match.group(3) not in keys_of[match.group(2)]:
@@ -312,6 +306,22 @@ def schema_of_flags() -> dict[str, dict[str, Key]]:
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, dict[str, Any]]:
     """The config as plain JSON values (tuples become lists)."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def from_dict(tree: dict[str, Any]) -> ml_collections.ConfigDict:
+    """The checked config that `to_dict` was made from.
+
+    Raises:
+      ConfigError: it is not one, or one of another version with other keys.
+    """
+    config = default(tree.get("system", {}).get("name", ""))
+    for section, keys in tree.items():
+        for name, value in keys.items():
+            if section not in config or name not in config[section]:
+                raise errors.ConfigError(_unknown(f"{section}.{name}", schema(config.system.name)))
+            config[section][name] = tuple(value) if isinstance(value, list) else value
+    check(config)
+    return config
 
 
 def differences(old: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:

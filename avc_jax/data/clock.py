@@ -1,8 +1,8 @@
 """One open media file: its streams, its reading head, and the seconds in which it has something to give.
 
 Every time in `avc_jax.data` is a float in seconds on the container's own timeline: `pts * time_base` of the
-stream, as libav reports it after edit lists, codec delay (AAC priming, Opus pre-skip) and late starts. Nothing is
-shifted to zero, because a shift per stream is exactly how sound and picture drift apart.
+stream, as libav reports it after edit lists, codec delay (AAC priming, Opus pre-skip) and late starts.
+Nothing is shifted to zero, because a shift per stream is exactly how sound and picture drift apart.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import av
 
 from avc_jax.errors import BadMedia
 
-# What PyAV raises on bad input: its own tree, and plain errors for absurd sizes, unknown layouts, closed files.
+# What PyAV raises on bad input: its own tree, and plain errors for absurd sizes or unknown layouts.
 MEDIA_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError, EOFError)
 
 EDGE_S = 1e-3  # Matroska rounds times to 1 ms, so nothing finer can be asked of the two ends of a stream.
 _LEAST_BYTES_PER_S = 20  # A header that promises so little data a second is lying about the seconds.
+_PATIENCE_BYTES = 64 << 20
 _VORBIS_START_S = 0.05  # The first Vorbis packet only primes the decoder: it has a time but gives no samples.
 _NOT_PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _WORDS = {"video": "picture", "audio": "sound"}
@@ -50,7 +51,7 @@ class Source:
     Attributes:
       video, audio: the chosen streams, or None where the kind was not wanted. New objects after `rewind`.
       fresh: True as long as the reading head stands at the very beginning of the file.
-      trusts_index: the index of key frames means what it says (MPEG-PS, say, flags whatever it has seen so far).
+      trusts_index: the index of key frames means what it says (MPEG-PS, say, lists all it has seen so far).
     """
 
     def __init__(self, path: str | os.PathLike, *, video: bool, audio: bool):
@@ -60,6 +61,7 @@ class Source:
         self._open()
 
     def _open(self) -> None:
+        """Opens the file and takes it into use; on failure whatever was open before stays as it is."""
         if not os.path.isfile(self._path):
             raise BadMedia("unreadable", "There is no such file.")
         if os.path.getsize(self._path) == 0:
@@ -67,54 +69,43 @@ class Source:
         with plain_errors("unreadable", "The file is no video or sound, or it is too damaged to be opened."):
             # A play list that names other files or addresses must not make us open them.
             options = {"protocol_whitelist": "file"}
-            self._container = av.open(self._path, metadata_errors="replace", options=options)
-        try:
-            if not self._container.streams:
-                raise BadMedia("unreadable", "The file was opened but holds neither pictures nor sound.")
-            self.video = self._choose("video") if self._wanted["video"] else None
-            self.audio = self._choose("audio") if self._wanted["audio"] else None
-        except BaseException:
-            self.close()
-            raise
+            container = av.open(self._path, metadata_errors="replace", options=options)
+        if not container.streams:
+            raise BadMedia("unreadable", "The file was opened but holds neither pictures nor sound.")
+        video, audio = (
+            _choose(container, kind) if self._wanted[kind] else None for kind in ("video", "audio")
+        )
+        # The old container is dropped, not closed: PyAV crashes when a stream of a closed one is touched.
+        self._container, self.video, self.audio = container, video, audio
         self.fresh = True
-        names = set(self._container.format.name.split(","))
+        names = set(container.format.name.split(","))
         self.is_mov = "mov" in names
         self.trusts_index = bool(names & {"mov", "matroska", "avi"})
+        # After a seek in MPEG-PS the time stamps can be one frame off, so such a file is read from its
+        # beginning, which does not take long unless it is a whole film.
+        self._is_sought = "mpeg" not in names or container.size > _PATIENCE_BYTES
 
-    def _choose(self, kind: str):
-        """Returns the first decodable stream of the kind, one marked default if any; cover art is no video."""
-        streams = [s for s in self._container.streams if s.type == kind]
-        streams = [s for s in streams if not s.disposition & _NOT_PICTURES]
-        usable = [s for s in streams if _is_decodable(s)]
-        if not streams:
-            raise BadMedia(f"no_{kind}", f"The file has no {_WORDS[kind]} track.")
-        if not usable:
-            raise BadMedia(f"no_{kind}", f"There is no decoder here for the {_WORDS[kind]} track of the file.")
-        stream = min(usable, key=lambda s: not s.disposition & av.stream.Disposition.default)
-        context = stream.codec_context
-        context.thread_count = 1  # The input layer reads many files in parallel; more threads would only compete.
-        context.thread_type = "NONE"
-        if kind == "video":
-            # Without this the H.264 and MPEG decoders paint over broken parts of a picture and report no error.
-            context.options = {"err_detect": "explode"}
-        return stream
+    @property
+    def is_open(self) -> bool:
+        return self._container is not None
 
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
-            self._container = None
+        self._container = self.video = self.audio = None
 
     def rewind(self) -> None:
         """Opens the file again: the only seek to the beginning that works for every container."""
-        self.close()
         self._open()
 
     def seek(self, stream, time_s: float) -> bool:
         """Moves the reading head to a key frame at or before `time_s`; returns False if the container cannot.
 
-        Where it landed must be read from the packets that follow. Sound in containers other than MP4 is sought by
-        the video stream, as only that one is indexed there.
+        Where it landed must be read from the packets that follow. Sound in containers other than MP4 is
+        sought by the video stream, as only that one is indexed there.
         """
+        if not self._is_sought:
+            return False
         by = stream
         if not self.is_mov and stream.type == "audio":
             by = next((s for s in self._container.streams if s.type == "video" and _is_decodable(s)), stream)
@@ -140,7 +131,8 @@ class Source:
                 packet = next(demuxer)
             except StopIteration:
                 return
-            except MEDIA_ERRORS:
+            # IndexError: PyAV stumbles when a new stream turns up midway.
+            except (*MEDIA_ERRORS, IndexError):
                 break
             yield packet
         for stream in streams:
@@ -179,7 +171,7 @@ class Source:
         return start_s, end_s
 
     def measured_span(self) -> Span:
-        """Returns the overlap of the streams found by reading every packet; decodes only the first of the sound.
+        """Returns the overlap of the streams by reading every packet; only the first of the sound is decoded.
 
         Raises:
           BadMedia: no_video or no_audio if a wanted stream has no packets, incomplete if they never overlap.
@@ -201,7 +193,7 @@ class Source:
         return _overlap(list(spans.values()))
 
     def _first_sound_s(self) -> float:
-        """Returns when the first decoded sound starts: some AAC and all Vorbis tracks start with a silent packet."""
+        """Returns when decoded sound starts: the first packet of Vorbis and of some AAC gives no samples."""
         self.rewind()
         for packet in self.packets(self.audio):
             try:
@@ -211,6 +203,25 @@ class Source:
             if frames:
                 return float((frames[0].pts or 0) * self.audio.time_base)
         raise BadMedia("no_audio", "Not one sample of the sound track can be decoded.")
+
+
+def _choose(container, kind: str):
+    """Returns the first decodable stream of the kind, one marked default if any; cover art is no video."""
+    streams = [s for s in container.streams if s.type == kind]
+    streams = [s for s in streams if not s.disposition & _NOT_PICTURES]
+    usable = [s for s in streams if _is_decodable(s)]
+    if not streams:
+        raise BadMedia(f"no_{kind}", f"The file has no {_WORDS[kind]} track.")
+    if not usable:
+        raise BadMedia(f"no_{kind}", f"There is no decoder here for the {_WORDS[kind]} track of the file.")
+    stream = min(usable, key=lambda s: not s.disposition & av.stream.Disposition.default)
+    context = stream.codec_context
+    context.thread_count = 1  # The input layer reads many files in parallel; more threads would only compete.
+    context.thread_type = "NONE"
+    if kind == "video":
+        # Without this the H.264 and MPEG decoders paint over broken parts of a picture and report no error.
+        context.options = {"err_detect": "explode"}
+    return stream
 
 
 def _is_decodable(stream) -> bool:
@@ -237,7 +248,7 @@ def _lies_beyond(stream, size: int) -> bool:
 
 
 def _packet_times(packet: av.Packet) -> tuple[float, float]:
-    """Returns the seconds in which what the packet holds starts and ends, less the samples it says to skip."""
+    """Returns when the content of the packet starts and ends, less the samples it says to skip."""
     stream = packet.stream
     duration = packet.duration or 0
     if not duration and stream.type == "video" and stream.average_rate:

@@ -1,7 +1,7 @@
 """Frames and samples of one media file on one clock.
 
-The only door to PyAV for reading. Imports neither TensorFlow nor JAX. A `MediaFile` belongs to one thread at a
-time; different files may be read in different threads, as PyAV gives up the GIL while it decodes.
+The only door to PyAV for reading. Imports neither TensorFlow nor JAX. A `MediaFile` belongs to one thread at
+a time; different files may be read in different threads, as PyAV gives up the GIL while it decodes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _STRANGE = "The file is damaged in a way the decoder cannot handle."
 class MediaFile:
     """An open video or sound file; a context manager.
 
-    All times are seconds on the container's own clock (see `avc_jax.data.clock`); `span` says where it starts and
-    ends. Nothing is ever made up: no padding, no repeated frame, no substitute for a track. What cannot be given
-    raises `avc_jax.errors.BadMedia` with a `kind` and one plain sentence:
+    All times are seconds on the container's own clock (see `avc_jax.data.clock`); `span` says where it starts
+    and ends. Nothing is ever made up: no padding, no repeated frame, no substitute for a track. What cannot
+    be given raises `avc_jax.errors.BadMedia` with a `kind` and one plain sentence:
       unreadable: no such file, empty, or not a media file
       no_video, no_audio: the track is missing, is only cover art, is empty, or has no decoder on this machine
       incomplete: the asked time lies outside what the file really holds
@@ -49,6 +49,10 @@ class MediaFile:
         self._span: Span | None = None
         self._measured: Span | None = None
 
+    def _check_open(self) -> None:
+        if not self._source.is_open:  # PyAV would crash the process.
+            raise ValueError("The media file is closed.")
+
     def __enter__(self) -> Self:
         return self
 
@@ -60,11 +64,12 @@ class MediaFile:
 
     @property
     def span(self) -> Span:
-        """The overlap of the needed tracks as the headers declare it; `measure()` where they are not credible.
+        """The overlap of the needed tracks as the headers declare it, or `measure()` if those make no sense.
 
         Headers may still be wrong, mostly by a frame or two in WebM: on "incomplete", ask `measure()`.
         """
         if self._span is None:
+            self._check_open()
             with plain_errors("unreadable", _STRANGE):
                 self._span = self._source.header_span()
         if self._span is None:
@@ -72,12 +77,13 @@ class MediaFile:
         return self._span
 
     def measure(self) -> Span:
-        """Returns the true overlap of the needed tracks, from the times of all packets, which are not decoded.
+        """Returns the true overlap of the needed tracks: reads the times of all packets, decodes hardly any.
 
         Raises:
           BadMedia: no_video, no_audio if a track is empty; incomplete if the tracks do not overlap.
         """
         if self._measured is None:
+            self._check_open()
             with plain_errors("damaged", _STRANGE):
                 self._measured = self._source.measured_span()
         return self._measured
@@ -85,12 +91,13 @@ class MediaFile:
     def frames(self, times_s: Sequence[float], short_side: int | None = None) -> list[np.ndarray]:
         """Returns the frame on screen at each time, in the order asked.
 
-        That is the last frame whose time stamp is not after the time (0.5 ms of rounding forgiven); the last frame
-        of the file counts until its duration is over. A time gives the same bits whatever else is asked.
+        That is the last frame whose time stamp is not after the time (0.5 ms of rounding forgiven); the last
+        frame of the file counts until its duration is over. A time gives the same bits whatever else is
+        asked.
 
         Args:
           times_s: seconds, in any order, repeats allowed.
-          short_side: pixels of the shorter side, the other follows the display aspect; None keeps the stored size.
+          short_side: pixels of the shorter side, the other keeps the display aspect; None: the native size.
 
         Returns:
           uint8[h, w, 3], full-range RGB, upright, square pixels.
@@ -98,6 +105,7 @@ class MediaFile:
         Raises:
           BadMedia: incomplete, damaged, unreadable (the file vanished).
         """
+        self._check_open()
         if self._pictures is None:
             raise ValueError("The file was opened with video=False.")
         times = _checked(times_s)
@@ -109,9 +117,10 @@ class MediaFile:
     def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
         """Returns windows of mono sound that start at the given times, to the nearest sample.
 
-        A window may overlap the ends of the track by at most 1 ms; it is then moved inside. Channels are mixed down
-        and the rate is changed by libswresample; full scale of any sample format becomes full scale of int16.
-        AAC noise bands are drawn anew by the decoder, so they differ with what was decoded before.
+        A window may overlap the ends of the track by at most 1 ms; it is then moved inside. Channels are
+        mixed down and the rate is changed by libswresample; full scale of any sample format becomes full
+        scale of int16. The noise that AAC stores only as a level is drawn anew by the decoder, so such sound
+        repeats exactly only if the same calls are made in the same order.
 
         Args:
           starts_s: seconds, in any order.
@@ -124,6 +133,7 @@ class MediaFile:
         Raises:
           BadMedia: incomplete, damaged, unreadable (the file vanished).
         """
+        self._check_open()
         if self._sounds is None:
             raise ValueError("The file was opened with audio=False.")
         starts = _checked(starts_s)
@@ -137,6 +147,7 @@ class MediaFile:
 
         Stops at the first louder sample; decodes the whole track only if there is none.
         """
+        self._check_open()
         if self._sounds is None:
             raise ValueError("The file was opened with audio=False.")
         with plain_errors("damaged", _STRANGE):

@@ -1,9 +1,9 @@
 """Pictures at given times: seek to a key frame, decode only what the wanted frames need, convert only those.
 
 The packets from a key frame to the last wanted time are read first and decoded second. Their time stamps tell
-which frames will be on screen, so pictures that nothing else refers to are skipped by the decoder, and decoding
-ends with the last wanted frame. Results do not depend on what was asked before or together: every visit starts at
-a key frame.
+which frames will be on screen, so pictures that nothing else refers to are skipped by the decoder, and
+decoding ends with the last wanted frame. Results do not depend on what was asked before or together: every
+visit starts at a key frame.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source
 from avc_jax.errors import BadMedia
 
-_HALF_TICK_S = 5e-4  # A time may lie this much before a frame's (rounded) time stamp and still mean that frame.
+_ROUNDING_S = 5.1e-4  # A time so little before a frame's time stamp, maybe rounded to 1 ms, means that frame.
 _GAP_S = 2.0  # Without an index of key frames, a longer gap between wanted times is sought over, not decoded.
 _MOST_REORDERED = 17  # H.264 and HEVC show a picture at most 16 pictures later than they store it.
-# Decoders that leave out pictures nothing refers to, without any trace in the others (a test compares bit for bit).
-# HEVC is not among them: its mark means "not used in the same layer", other layers may still refer to the picture.
+# Decoders that leave out pictures nothing refers to, without any trace in the others (a test compares bit for
+# bit). HEVC is not among them: its mark means "not used in the same layer", other layers may still refer to
+# the picture.
 _CAN_SKIP = {"h264", "mpeg1video", "mpeg2video", "vp8"}
 
 _EARLY = "A picture was asked for from before the first one in the file."
@@ -53,12 +54,18 @@ class Pictures:
     def _to_rgb(self, frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
         """Scales, corrects non-square pixels, converts to RGB and turns the picture upright.
 
-        Bilinear: swscale widens its filter by the scale factor when it shrinks a picture, so there is no aliasing, at
-        two thirds of the time of "area" with as little blur.
+        Bilinear: swscale widens its filter by the scale factor when it shrinks a picture, so it averages like
+        "area" and does not alias, and unlike that it is smooth when it enlarges one.
         """
         width, height = _display_size(frame, self._source.video.sample_aspect_ratio, short_side)
         image = self._scaler.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, dst_color_range="JPEG", threads=1
+            frame,
+            width,
+            height,
+            "rgb24",
+            interpolation=Interpolation.BILINEAR,
+            dst_color_range="JPEG",
+            threads=1,
         ).to_ndarray()
         return np.ascontiguousarray(_upright(image, frame))
 
@@ -74,13 +81,13 @@ class _Visit:
         self._source = source
         self._last_try = False
         tick_s = float(source.video.time_base)
-        self._slack = min(0.5, _HALF_TICK_S / tick_s)
+        self._slack = min(0.51, _ROUNDING_S / tick_s)
         self.times_s = waiting[:1]
         for attempt in range(3):
             self._position(attempt, waiting[0])
             # Only now, as Matroska loads its index at the first seek.
             self.times_s = self._group(waiting)
-            self._read(self._tick(self.times_s[-1]))
+            self._read(self._tick(self.times_s[0]), self._tick(self.times_s[-1]))
             if self._last_try or self._landed() <= self._tick(waiting[0]):
                 return
 
@@ -95,26 +102,24 @@ class _Visit:
         return time_s / self._source.video.time_base + self._slack
 
     def _key_before(self, time_s: float) -> int | None:
-        """Returns the index entry of the key frame to start from, None if the container has no useful index."""
+        """Returns the index entry of the key frame to start from, None without a useful index."""
         entries = self._source.video.index_entries
         if not self._source.trusts_index or len(entries) < 2:
             return None
         return entries.search_timestamp(math.floor(self._tick(time_s)))
 
     def _position(self, attempt: int, time_s: float) -> None:
-        """Moves the reading head before `time_s`: first where the container says, then earlier, then to the start."""
+        """Moves the reading head: first where the container says, then earlier, then to the beginning."""
         source, stream = self._source, self._source.video
         if attempt == 0:
             key = self._key_before(time_s)
             near = time_s - source.start_s(stream) < 0.5 if key is None else key <= 0
-            if source.fresh and near:
-                self._last_try = True
-            elif not source.seek(stream, time_s):
+            if (source.fresh and near) or not source.seek(stream, time_s):
                 self._rewind()
             return
         landed = self._landed() if attempt == 1 else math.inf
         if landed < math.inf:
-            # MP4 indexes by decoding time, so one key frame earlier is certain; elsewhere the seek was merely bad.
+            # MP4 indexes by decoding time, so one key frame earlier is certain; others just sought badly.
             dts = self._packets[0].dts
             if source.is_mov and dts is not None:
                 target_s = float((dts - 1) * stream.time_base)
@@ -125,7 +130,8 @@ class _Visit:
         self._rewind()
 
     def _rewind(self) -> None:
-        self._source.rewind()
+        if not self._source.fresh:
+            self._source.rewind()
         self._last_try = True
 
     def _group(self, waiting: list[float]) -> list[float]:
@@ -138,8 +144,8 @@ class _Visit:
             count += 1
         return waiting[:count]
 
-    def _read(self, last: float) -> None:
-        """Collects the packets from the next key frame to the first that can no longer matter for tick `last`."""
+    def _read(self, first: float, last: float) -> None:
+        """Collects the packets from the key frame before tick `first` to the last that matters for `last`."""
         self._packets: list[av.Packet] = []
         self._at_end = False
         beyond = 0
@@ -149,9 +155,12 @@ class _Visit:
                 return
             if not self._packets and not packet.is_keyframe:
                 continue
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= first:
+                # Reading is cheap, decoding is not: start from the last key frame that does.
+                self._packets = []
             self._packets.append(packet)
             beyond += packet.pts is not None and packet.pts > last
-            if beyond >= _MOST_REORDERED or packet.dts is not None and packet.dts > last and beyond:
+            if beyond >= _MOST_REORDERED or (packet.dts is not None and packet.dts > last and beyond):
                 return
 
     def frames(self, convert) -> dict[float, np.ndarray]:
@@ -185,7 +194,7 @@ class _Visit:
             raise BadMedia("incomplete", _LATE)
 
     def _decode(self, wanted: set[int], convert) -> dict[int, np.ndarray] | None:
-        """Decodes the frames with the wanted time stamps; None if a sound stream does not show one of them.
+        """Decodes the frames with the wanted time stamps; None if all decodes without showing one of them.
 
         Raises:
           BadMedia: damaged, if a wanted frame or one since its key frame cannot be decoded.
@@ -219,7 +228,7 @@ class _Visit:
         return None
 
     def _frames_without_plan(self, convert) -> dict[float, np.ndarray]:
-        """As `frames`, by the decoder's own time stamps, for streams without stamps or with hidden frames (VP8)."""
+        """As `frames`, by the decoder's own time stamps: for packets without any, and hidden frames (VP8)."""
         context = self._source.video.codec_context
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
@@ -253,7 +262,7 @@ def _feed(context, packet: av.Packet | None) -> tuple[list[av.VideoFrame], bool]
 
 
 def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Returns (a, b, c, d) of the display matrix: the pixel (x, y) is shown at (a x + c y, b x + d y), up to shift."""
+    """Returns (a, b, c, d) of the display matrix: (x, y) is shown at (a x + c y, b x + d y) plus a shift."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             m = np.frombuffer(bytes(data), np.int32)

@@ -1,11 +1,13 @@
-"""Sound at given times: decode a stretch, lay its samples on the clock by their time stamps, cut windows, resample.
+"""Sound at given times: decode a stretch, place its samples by their time stamps, cut windows, resample.
 
-Each window is cut from the decoded frames around it and resampled by itself, always from the input sample nearest to
-the window's start less a fixed margin. So a window comes out the same whether it was asked for alone or with others.
+Each window is cut from the decoded frames around it and resampled by itself, always from the input sample
+nearest to the window's start less a fixed margin. So a window comes out the same whether it was asked for
+alone or with others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +18,8 @@ from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source, plain_errors
 from avc_jax.errors import BadMedia
 
 _PAD_S = 0.02  # Margin around a window for the resampler's filter.
-_SETTLE_S = 0.25  # Decoded before that and thrown away: MP3's bit reservoir and Opus' pre-roll need up to 0.1 s.
+# Decoded before that and thrown away: MP3's bit reservoir and Opus' pre-roll need up to 0.1 s.
+_SETTLE_S = 0.25
 _GAP_S = 0.5  # A longer gap between windows is sought over; a shorter one is cheaper to decode.
 _STRETCH_S = 60.0  # Bound on what is held decoded at a time.
 _HOLE_S = 0.05  # Less is the jitter of rounded time stamps, more is missing sound.
@@ -30,7 +33,9 @@ _CHANGED = "The sound changes its sample rate or its channels at the asked time.
 
 @dataclass(frozen=True)
 class _Piece:
-    """One decoded frame. samples: [channels, n] if planar, else [1, n * channels], in the decoder's own type."""
+    """A decoded frame. samples, of the decoder's own type: [channels, n] if planar, else [1, n *
+    channels].
+    """
 
     start_s: float
     count: int
@@ -61,7 +66,7 @@ class Sounds:
         return out
 
     def is_silent(self) -> bool:
-        """Returns whether no sample of the whole track exceeds 1 of int16's scale; see `MediaFile.is_silent`."""
+        """Returns whether the whole track is digital silence; see `MediaFile.is_silent`."""
         if not self._source.fresh:
             self._source.rewind()
         heard = False
@@ -75,38 +80,49 @@ class Sounds:
         return True
 
     def _decode(self, start_s: float, end_s: float) -> tuple[list[_Piece], list[float]]:
-        """Decodes from well before `start_s` to past `end_s`. Returns the pieces and the times of decoder errors."""
+        """Decodes from before `start_s` to past `end_s`; returns the pieces and the times of errors."""
         want_s = start_s - _PAD_S - _SETTLE_S
         begin_s = self._source.start_s(self._source.audio)
-        for target_s in (max(want_s, begin_s), want_s - 2.0, None):
+        for target_s in (want_s, want_s - 2.0, begin_s):
             whole = self._position(target_s, begin_s)
-            pieces, errors = self._read(end_s + _PAD_S, whole)
-            if whole or pieces and pieces[0].start_s <= max(want_s, begin_s) + EDGE_S:
-                return pieces, errors
-        raise AssertionError("the last target is the beginning of the file")
+            pieces, errors, landed_s = self._read(want_s, end_s + _PAD_S, whole)
+            if whole or landed_s <= want_s + EDGE_S:
+                break
+        return pieces, errors
 
-    def _position(self, target_s: float | None, begin_s: float) -> bool:
-        """Moves the reading head near `target_s`; returns True if it stands at the beginning of the file."""
+    def _position(self, target_s: float, begin_s: float) -> bool:
+        """Moves the reading head near `target_s`; returns True if it stands at the beginning of the file.
+
+        The beginning gets a new decoder: some (AC-3, AMR) keep state over a seek, and before the beginning
+        there is no sound in which they could settle.
+        """
         source = self._source
-        if target_s is not None and target_s <= begin_s + _SETTLE_S and source.fresh:
-            return True
-        if target_s is not None and target_s >= begin_s and source.seek(source.audio, target_s):
+        if target_s > begin_s and source.seek(source.audio, target_s):
             return False
         if not source.fresh:
             source.rewind()
         return True
 
-    def _read(self, end_s: float, whole: bool) -> tuple[list[_Piece], list[float]]:
+    def _read(self, want_s: float, end_s: float, whole: bool) -> tuple[list[_Piece], list[float], float]:
+        """Decodes from `want_s` to `end_s`; returns the pieces, the times of errors, and where reading
+        began.
+        """
         pieces: list[_Piece] = []
         errors: list[float] = []
         expected = self._source.start_s(self._source.audio) if whole else None
+        landed_s = math.inf
         for packet in self._source.packets(self._source.audio):
+            if packet.pts is not None:
+                packet_s = float(packet.pts * packet.time_base)
+                landed_s = min(landed_s, packet_s)
+                if packet_s + float((packet.duration or 0) * packet.time_base) < want_s:
+                    continue  # Only the seek was so coarse: Matroska lands on key frames of the picture.
             new, error_s = self._feed(packet, pieces[-1].end_s if pieces else expected)
             pieces += new
             errors += error_s
             if pieces and pieces[-1].start_s > end_s:
                 break
-        return pieces, errors
+        return pieces, errors, landed_s
 
     def _feed(self, packet: av.Packet, expected_s: float | None) -> tuple[list[_Piece], list[float]]:
         """Decodes one packet (size 0 drains). A frame without a time stamp follows the one before it."""
@@ -124,8 +140,10 @@ class Sounds:
             layout = frame.layout.name
             if "channels" in layout:  # Order unknown: take the usual layout of that many.
                 layout = f"{frame.layout.nb_channels}c"
-            form = (frame.format.name, layout, frame.sample_rate)
-            pieces.append(_Piece(expected_s, frame.samples, frame.to_ndarray(), form))
+            samples, sample_format = _samples(frame)
+            pieces.append(
+                _Piece(expected_s, frame.samples, samples, (sample_format, layout, frame.sample_rate))
+            )
             expected_s = pieces[-1].end_s
         if packet.is_corrupt and packet.pts is not None:
             return pieces, [float(packet.pts * stream.time_base)]
@@ -169,9 +187,9 @@ def _group(starts_s: list[float], window_s: float) -> int:
 def _placed(pieces: list[_Piece]) -> float:
     """Returns the time of the first sample, from the time stamps of all pieces.
 
-    Each stamp, less the samples before it, is an estimate that is off by its own rounding (1 ms in Matroska); the
-    middle of their range is the best one, and exact where stamps are. Stamps that stray further are left out: libav
-    is 10 ms late for a Vorbis packet between long and short blocks.
+    Each stamp, less the samples before it, is an estimate that is off by its own rounding (1 ms in Matroska);
+    the middle of their range is the best one, and exact where stamps are. Stamps that stray further are left
+    out: libav is 10 ms late for a Vorbis packet between long and short blocks.
     """
     estimates = []
     passed_s = 0.0
@@ -195,39 +213,53 @@ def _exact(sound: np.ndarray, begin: int, count: int, rate_hz: int) -> np.ndarra
     return sound[moved : moved + count]
 
 
-def _to_mono(samples: np.ndarray, form: tuple[str, str, int], rate_hz: int) -> np.ndarray:
-    """Returns int16[m]: mixed down and resampled by libswresample; the first sample keeps its time.
+def _samples(frame: av.AudioFrame) -> tuple[np.ndarray, str]:
+    """Returns the samples as in `_Piece` and their format."""
+    if frame.format.is_planar and frame.layout.nb_channels >= 8:
+        # PyAV 18.1 looks for the end of the planes beyond the eighth and crashes; one packed plane is safe.
+        packed = frame.format.packed.name
+        return _converted(frame, packed, frame.layout.name, frame.sample_rate), packed
+    return frame.to_ndarray(), frame.format.name
 
-    PyAV's AudioResampler is not used: it starts one thread per core for every conversion.
-    """
+
+def _to_mono(samples: np.ndarray, form: tuple[str, str, int], rate_hz: int) -> np.ndarray:
+    """Returns int16[m]: mixed down and resampled by libswresample; the first sample keeps its time."""
     sample_format, layout, rate_in = form
     with plain_errors("damaged", "The sound has a sample format or channel layout that cannot be converted."):
         frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout=layout)
         frame.sample_rate = rate_in
-        graph = av.filter.Graph()
-        graph.threads = 1
-        source = graph.add(
-            "abuffer",
-            sample_rate=str(rate_in),
-            sample_fmt=sample_format,
-            channel_layout=frame.layout.name,
-            time_base=f"1/{rate_in}",
-        )
-        wanted = graph.add("aformat", sample_rates=str(rate_hz), sample_fmts="s16", channel_layouts="mono")
-        sink = graph.add("abuffersink")
-        graph.link_nodes(source, wanted, sink).configure()
-        graph.push(frame)
-        graph.push(None)
-        # A few samples alone can be too little for the filter to give anything.
-        return np.concatenate([np.empty((1, 0), np.int16), *_pulled(graph)], axis=1)[0]
+        return _converted(frame, "s16", "mono", rate_hz)[0]
 
 
-def _pulled(graph):
+def _converted(frame: av.AudioFrame, sample_format: str, layout: str, rate_hz: int) -> np.ndarray:
+    """Returns the whole frame in another packed format, [1, n * channels].
+
+    PyAV's AudioResampler is not used: it starts one thread per core for every conversion.
+    """
+    rate_in = frame.sample_rate
+    graph = av.filter.Graph()
+    graph.threads = 1
+    source = graph.add(
+        "abuffer",
+        sample_rate=str(rate_in),
+        sample_fmt=frame.format.name,
+        channel_layout=frame.layout.name,
+        time_base=f"1/{rate_in}",
+    )
+    wanted = graph.add(
+        "aformat", sample_rates=str(rate_hz), sample_fmts=sample_format, channel_layouts=layout
+    )
+    graph.link_nodes(source, wanted, graph.add("abuffersink")).configure()
+    graph.push(frame)
+    graph.push(None)
+    parts = []
     while True:
         try:
-            yield graph.pull().to_ndarray()
+            parts.append(graph.pull().to_ndarray())
         except (EOFError, BlockingIOError):
-            return
+            break
+    # A few samples alone can be too little for the filter to give anything.
+    return np.concatenate(parts, axis=1) if parts else np.empty((1, 0), np.int16)
 
 
 def _is_loud(piece: _Piece) -> bool:

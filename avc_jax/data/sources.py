@@ -166,8 +166,10 @@ def open_source(config) -> Source:
     """The source of a config, rendering the demo clips first where it asks for them."""
     data = config.data
     if data.source == "rendered":
-        from avc_jax.data import rendered
+        from avc_jax.data.rendered import render_folder
 
-        rendered.render_demo(config)
+        if not data.root:
+            raise errors.MissingInputError("config.data.root is empty: name the folder to render the demo clips into.")
+        render_folder(Path(data.root), num_clips=data.rendered_clips)
         return open_folder(data.root, "manifest.csv", data.split_fractions)
     return open_folder(data.root, data.manifest, data.split_fractions)

@@ -24,32 +24,41 @@ logger = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one work directory."""
 
-    def __init__(self, workdir: Path, *, keep: int = 3):
+    def __init__(self, workdir: Path, *, keep: int = 3, read_only: bool = False):
         """
         Args:
           workdir: checkpoints go to `workdir/checkpoints/<step>`.
           keep: how many of the newest are kept.
+          read_only: change nothing, so that a run that is under way is not disturbed.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._digests, self._damaged = self.folder / "digests", self.folder / "damaged"
+        self._keep, self._read_only = keep, read_only
+        if not read_only:
+            self._clean()
+        self._manager = self._open()
+
+    def _clean(self) -> None:
+        """Makes the folders, and removes what saves that were killed left behind."""
         try:
             self._digests.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob("*orbax-checkpoint-tmp*"):
                 shutil.rmtree(leftover)
         except OSError as error:
             raise errors.CannotWriteError(f"{self.folder} cannot be written: {error.strerror}.") from error
-        self._keep = keep
-        self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep,
+            read_only=self._read_only,
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_digests),
         )
-        return ocp.CheckpointManager(self.folder, options=options)
+        return ocp.CheckpointManager(self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler())
 
     def steps(self) -> list[int]:
         """The committed steps, oldest first."""
+        if not self.folder.is_dir():
+            return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
 
     def save(self, state: State) -> None:
@@ -94,10 +103,11 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(template))
             logger.warning("Checkpoint %d is not used: %s.", step, problem)
             tried.append(f"step {step}: {problem}")
-            self._set_aside(step)
+            if not self._read_only:
+                self._set_aside(step)
         if tried:
             raise errors.ConfigError(f"No checkpoint in {self.folder} is whole. Tried " + "; ".join(tried)
-                                     + ". They lie in damaged/; start again in a new workdir, or put a backup in place.")
+                                     + ". Start again in a new workdir, or put a backup in place.")
         return None
 
     def _check_shapes(self, step: int, template: State) -> None:

@@ -29,7 +29,7 @@ def train(run: Run) -> None:
       DivergedError: too many steps were not finite; the last checkpoint is from before.
       ConfigError, DataError, CannotWriteError: see there.
     """
-    run.claim()
+    run.announce()
     state = run.checkpoints.restore_newest_valid(run.template)
     if state is not None:
         run.progress.say(f"Resuming at step {int(state.step)}.")

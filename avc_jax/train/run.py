@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 class Run:
     """Config, work directory, devices, data, system and checkpoints, in the order in which they depend on each other."""
 
-    def __init__(self, config, workdir: Workdir, guard: Guard, command: str):
+    def __init__(self, config, workdir: Workdir, source: sources.Source, guard: Guard, command: str):
         """
         Args:
           config: checked.
-          workdir: open.
+          workdir: open, and claimed if this run is to train.
+          source: every clip.
           guard: entered.
           command: what the user typed, for the report.
 
         Raises:
           AvcError: something is wrong with devices, data or work directory; nothing has been changed.
         """
-        self.config, self.workdir, self.guard, self.command = config, workdir, guard, command
+        self.config, self.workdir, self.source, self.guard, self.command = config, workdir, source, guard, command
         self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp)
         if config.train.compilation_cache:
             _keep_compiled_programs()
-        self.source = sources.open_source(config)
         self.quarantine = Quarantine(workdir.path / "quarantine.jsonl", self.source.num_files, config.data.quarantine_budget)
         self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s, config.audio.rate_hz)
         self.system = systems.make(config)
@@ -58,11 +58,11 @@ class Run:
     def close(self) -> None:
         self.checkpoints.close()
 
-    def claim(self) -> None:
-        """Checks that the batch fits the devices and that the work directory is this run's; says what is about to be.
+    def announce(self) -> None:
+        """Says what is about to be trained, on what.
 
         Raises:
-          ConfigError: it does not, or is not.
+          ConfigError: the batch does not fit the devices.
         """
         config = self.config
         meshes.check_batch_size("config.train.batch_size", config.train.batch_size, config.train.accumulate, self.mesh)
@@ -70,7 +70,6 @@ class Run:
         if config.train.batch_size % group:
             raise errors.ConfigError(f"config.train.batch_size: found {config.train.batch_size}, expected a multiple of {group} "
                                      "(config.data.pairs_per_visit x processes).")
-        self.workdir.claim(config, self.source.sha256())
         devices = self.mesh.devices.reshape(-1)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.template.params))
         self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}, "

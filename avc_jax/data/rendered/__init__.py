@@ -1,7 +1,8 @@
 """The clips of `make demo`: moving drawings with matching sounds, written as real H.264 and AAC files.
 
-The class is all that a clip's picture and sound have in common, so with K classes and negatives from any other clip
-the best AVC accuracy on held-out clips is 1 - 0.5 / K. Importing this loads neither JAX nor TensorFlow.
+The class is all that a clip's picture and sound have in common, so with K classes and negatives from any
+other clip the best AVC accuracy on held-out clips is 1 - 0.5 / K. Importing this loads neither JAX nor
+TensorFlow.
 
 Example:
   render_folder("workdir/demo", num_clips=1536, seed=0, size=(80, 72), seconds=3.0, fps=12.5, rate_hz=16_000)

@@ -1,7 +1,7 @@
 """One rendered clip: what is in it, its pixels and samples, and its mp4 file.
 
-A clip is a function of (recipe, index). Its picture and its sound draw from two generators that share only the
-seed's numbers, so that the class is all that they have in common.
+A clip is a function of (recipe, index). Its picture and its sound draw from two independent generators, so
+that the class is all that they have in common.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from avc_jax.data.rendered.sounds import (
 )
 from avc_jax.errors import ConfigError
 
-# Raise it whenever the clips of a recipe change: old folders are then refused instead of mixed with new clips.
+# Raise it whenever the clips of a recipe change: old folders are then refused, not mixed with new clips.
 VERSION = 1
 # One of this many rounds of all classes is held out: a test share of 12.5 %.
 TEST_EVERY = 8
@@ -56,7 +56,7 @@ class Recipe:
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; rendered clips need a seed of 0 or more")
         if min(self.size) < 32 or any(side % 2 for side in self.size):
-            raise ConfigError(f"size is {self.size}; rendered clips need an even width and height of at least 32")
+            raise ConfigError(f"size is {self.size}; they need an even width and height of at least 32")
         if self.rate_hz not in (16_000, 22_050, 24_000, 32_000, 44_100, 48_000):
             raise ConfigError(f"rate_hz is {self.rate_hz}; use 16000, 22050, 24000, 32000, 44100 or 48000")
         if self.seconds < 1.0 or self.fps < 1.0:
@@ -64,7 +64,7 @@ class Recipe:
 
 
 def label_of(recipe: Recipe, index: int) -> str:
-    """The class of a clip. Each round of as many clips as there are classes has every class once, shuffled."""
+    """The class of a clip. Each round of `len(NAMES)` clips has every class once, shuffled."""
     around, place = divmod(index, len(NAMES))
     order = np.random.default_rng([recipe.seed, _ORDER, around]).permutation(len(NAMES))
     return NAMES[order[place]]

@@ -80,8 +80,8 @@ def _gear(pen: Pen, cx: float, cy: float, radius: float, teeth: int, turn, colou
     # Teeth have steep flanks, where the plain difference of radii overstates the distance.
     rim = 0.6 * (r - radius - 0.085 * np.clip(2.0 * np.sin(teeth * np.arctan2(y, x)), -1.0, 1.0))
     pen.fill(rim, colour)
-    hole = union_of([r - 0.68 * radius, 0.25 * radius - r, 0.13 * radius - np.abs(x), 0.13 * radius - np.abs(y)],
-                    np.maximum)
+    spokes = np.minimum(np.abs(x), np.abs(y)) - 0.13 * radius
+    hole = union_of([r - 0.68 * radius, 0.25 * radius - r, -spokes], np.maximum)
     pen.fill(hole, pen.ink, line=False)
 
 
@@ -102,9 +102,9 @@ def rain(pen: Pen) -> None:
     drops = union_of([drops, pen.y - 0.1, -1.0 - pen.y, np.abs(pen.x) - 0.85], np.maximum)
     pen.fill(drops, pen.accent)
     drift = 0.05 * np.sin(TAU * 0.7 * pen.t)
-    puffs = [disc(pen.x, pen.y, drift + cx, cy, r)
-             for cx, cy, r in ((-0.55, 0.28, 0.3), (-0.15, 0.52, 0.38), (0.35, 0.45, 0.33), (0.66, 0.25, 0.25))]
-    pen.fill(union_of([*puffs, box(pen.x, pen.y, drift + 0.03, 0.12, 0.8, 0.13, 0.12)]), pen.body)
+    puffs = ((-0.55, 0.28, 0.3), (-0.15, 0.52, 0.38), (0.35, 0.45, 0.33), (0.66, 0.25, 0.25))
+    discs = [disc(pen.x, pen.y, drift + cx, cy, r) for cx, cy, r in puffs]
+    pen.fill(union_of([*discs, box(pen.x, pen.y, drift + 0.03, 0.12, 0.8, 0.13, 0.12)]), pen.body)
 
 
 def clock(pen: Pen) -> None:
@@ -158,7 +158,8 @@ def guitar(pen: Pen) -> None:
     x, y = turned(pen.x, pen.y, 0.7)
     pen.fill(box(x, y, 0.4, 0.0, 0.52, 0.085), pen.shade)
     pen.fill(box(x, y, 0.9, 0.0, 0.13, 0.15, 0.03), pen.accent)
-    body = union_of([disc(x, y, -0.5, 0.0, 0.48), disc(x, y, 0.02, 0.0, 0.34), box(x, y, -0.2, 0.0, 0.2, 0.31)])
+    body = union_of([disc(x, y, -0.5, 0.0, 0.48), disc(x, y, 0.02, 0.0, 0.34),
+                     box(x, y, -0.2, 0.0, 0.2, 0.31)])
     pen.fill(body, pen.body)
     pen.fill(disc(x, y, -0.12, 0.0, 0.17), pen.ink, line=False)
     pen.fill(box(x, y, -0.68, 0.0, 0.06, 0.2), pen.shade)
@@ -192,7 +193,8 @@ def _flame(pen: Pen, width: float, height: float, beat: float):
     up = np.clip((pen.y + 0.62) / height, 0.0, 1.0)
     sway = 0.22 * up * up * np.sin(TAU * (beat * pen.t - 0.8 * up))
     half = width * np.sqrt(np.clip(5.0 * up, 0.0, 1.0)) * (1.0 - up) ** 0.8
-    return np.maximum((np.abs(pen.x - sway) - half) * 0.75, np.abs(pen.y + 0.62 - 0.5 * height) - 0.5 * height)
+    sides = (np.abs(pen.x - sway) - half) * 0.75
+    return np.maximum(sides, np.abs(pen.y + 0.62 - 0.5 * height) - 0.5 * height)
 
 
 def fire(pen: Pen) -> None:
@@ -234,8 +236,8 @@ def helicopter(pen: Pen) -> None:
     x, y = pen.x, pen.y - 0.05 * np.sin(TAU * pen.t)
     pen.fill(bar(x, y, 0.0, 0.0, -0.85, 0.12, 0.075), pen.shade)
     tx, ty = turned(x, y, 1.3 * TAU * pen.t, -0.86, 0.16)
-    pen.fill(np.minimum(bar(tx, ty, -0.86, -0.08, -0.86, 0.4, 0.045), bar(tx, ty, -1.1, 0.16, -0.62, 0.16, 0.045)),
-             pen.accent, line=False)
+    blades = [bar(tx, ty, -0.86, -0.08, -0.86, 0.4, 0.045), bar(tx, ty, -1.1, 0.16, -0.62, 0.16, 0.045)]
+    pen.fill(union_of(blades), pen.accent, line=False)
     pen.fill(bar(x, y, 0.22, 0.2, 0.22, 0.56, 0.05), pen.ink, line=False)
     skids = [bar(x, y, -0.25, -0.68, 0.75, -0.68, 0.045), bar(x, y, 0.02, -0.68, 0.08, -0.2, 0.035),
              bar(x, y, 0.46, -0.68, 0.4, -0.2, 0.035)]

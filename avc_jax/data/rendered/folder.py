@@ -43,8 +43,8 @@ def render_folder(root: str | os.PathLike, *, num_clips: int, seed: int = 0, siz
                   workers: int | None = None) -> None:
     """Renders `num_clips` clips and their `manifest.csv` (path,split,label) into `root`.
 
-    Whole files of the same recipe are kept, so the call is idempotent, resumes after an interruption, and extends
-    a folder when `num_clips` grows. One call at a time per folder.
+    Whole files of the same recipe are kept, so the call is idempotent, resumes after an interruption, and
+    extends a folder when `num_clips` grows. One call at a time per folder.
 
     Args:
       root: folder, made where it does not exist.
@@ -65,8 +65,8 @@ def render_folder(root: str | os.PathLike, *, num_clips: int, seed: int = 0, siz
                     rate_hz=int(rate_hz))
     recipe.check()
     if num_clips < 2 * len(NAMES):
-        raise ConfigError(f"num_clips is {num_clips}; at least {2 * len(NAMES)} are needed for both splits to hold "
-                          f"all {len(NAMES)} classes")
+        raise ConfigError(f"num_clips is {num_clips}; at least {2 * len(NAMES)} are needed for both splits "
+                          f"to hold all {len(NAMES)} classes")
     try:
         (root / "videos").mkdir(parents=True, exist_ok=True)
         _claim(root, recipe)
@@ -84,7 +84,7 @@ def _claim(root: Path, recipe: Recipe) -> None:
     asked["size"] = list(recipe.size)
     if not path.exists():
         if any((root / "videos").glob("*.mp4")):
-            raise ConfigError(f"{root} has videos but no recipe.json, so it is not known how they were rendered; "
+            raise ConfigError(f"{root} has videos but no recipe.json, so it is not known how they were made; "
                               "name an empty folder")
         _write_atomically(path, json.dumps(asked, indent=2) + "\n")
         return
@@ -93,12 +93,12 @@ def _claim(root: Path, recipe: Recipe) -> None:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not a recipe; name another folder, or delete this one to render it anew")
+        raise ConfigError(f"{path} is not a recipe; name another folder, or delete this one")
     changed = [f"{key} is {found.get(key)!r} there and {asked.get(key)!r} here"
                for key in sorted({*found, *asked}) if found.get(key) != asked.get(key)]
     if changed:
-        raise ConfigError(f"{root} holds clips of another recipe ({'; '.join(changed)}); name another folder, or "
-                          "delete this one to render it anew")
+        raise ConfigError(f"{root} holds clips of another recipe ({'; '.join(changed)}); name another "
+                          "folder, or delete this one to render it anew")
 
 
 def _manifest(recipe: Recipe, num_clips: int) -> str:
@@ -152,8 +152,8 @@ def _render_all(root: Path, recipe: Recipe, missing: list[int], num_clips: int, 
 def _without_main() -> Iterator[None]:
     """Hides the running script while processes are spawned.
 
-    Each would import it again, and with it all of JAX or TensorFlow, only to render clips; a script that calls
-    `render_folder` without an `if __name__ == "__main__"` guard would even call it again.
+    Each would import it again, and with it all of JAX or TensorFlow, only to render clips; a script that
+    calls `render_folder` without an `if __name__ == "__main__"` guard would even call it again.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -191,10 +191,10 @@ class _Progress:
         self._shown = now
         left = (now - self._start) * (self._total - self._done) / self._done
         line = f"rendering clips: {self._done} of {self._total}, {left:.0f} s left"
-        print(f"\r{line}   " if self._tty else line, end="" if self._tty else "\n", file=sys.stderr, flush=True)
+        print(f"\r{line}   " if self._tty else f"{line}\n", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         took = time.monotonic() - self._start
         kept = f" ({self._kept} were there)" if self._kept else ""
-        start = "\r" if self._tty else ""
-        print(f"{start}rendered {self._done} clips in {took:.1f} s{kept}      ".rstrip(), file=sys.stderr, flush=True)
+        line = f"rendered {self._done} clips in {took:.1f} s{kept}"
+        print(f"\r{line:<50}" if self._tty else line, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """The picture of a rendered clip: its nuisance, its background, and the pen that the drawings are made with.
 
-Shapes are signed distance functions: arrays of the distance to a shape's edge, negative inside. All frames of a
-clip are drawn at once, so every array here is [T, H, W] float32 (T frames of H by W pixels) or broadcasts to it.
-Nothing in this module knows the class of the clip or anything about its sound.
+Shapes are signed distance functions: arrays of the distance to a shape's edge, negative inside. All frames of
+a clip are drawn at once, so every array here is [T, H, W] float32 (T frames of H by W pixels) or broadcasts
+to it. Nothing in this module knows the class of the clip or anything about its sound.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import colorsys
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 Array = np.ndarray
+Number = float | np.ndarray  # one for all frames, or [T, 1, 1], or [T, H, W]
 Colour = tuple[float, float, float]
 
 TEXTURES = ("plain", "stripes", "checks", "dots", "clouds")
@@ -74,12 +76,12 @@ def draw_picture_nuisance(rng: np.random.Generator) -> PictureNuisance:
         distractor_colour=_hsv(u(), u(0.3, 0.9), u(0.3, 1.0)), detail_seed=int(rng.integers(2**31)))
 
 
-def disc(x: Array, y: Array, cx, cy, radius) -> Array:
+def disc(x: Array, y: Array, cx: Number, cy: Number, radius: Number) -> Array:
     """Distance to a disc."""
     return np.sqrt(np.square(x - cx) + np.square(y - cy)) - radius
 
 
-def oval(x: Array, y: Array, cx, cy, rx, ry) -> Array:
+def oval(x: Array, y: Array, cx: Number, cy: Number, rx: Number, ry: Number) -> Array:
     """Distance to an axis-aligned ellipse, to first order near its edge."""
     u, v = (x - cx) / rx, (y - cy) / ry
     reach = np.sqrt(u * u + v * v)
@@ -87,7 +89,8 @@ def oval(x: Array, y: Array, cx, cy, rx, ry) -> Array:
     return reach * (reach - 1.0) / (slope + np.float32(1e-6))
 
 
-def box(x: Array, y: Array, cx, cy, half_w, half_h, corner: float = 0.0) -> Array:
+def box(x: Array, y: Array, cx: Number, cy: Number, half_w: Number, half_h: Number,
+        corner: float = 0.0) -> Array:
     """Distance to a box with rounded corners (inside: the Chebyshev distance)."""
     dx = np.abs(x - cx) - (half_w - corner)
     dy = np.abs(y - cy) - (half_h - corner)
@@ -95,7 +98,7 @@ def box(x: Array, y: Array, cx, cy, half_w, half_h, corner: float = 0.0) -> Arra
     return outside + np.minimum(np.maximum(dx, dy), 0.0) - corner
 
 
-def bar(x: Array, y: Array, ax, ay, bx, by, radius) -> Array:
+def bar(x: Array, y: Array, ax: Number, ay: Number, bx: Number, by: Number, radius: Number) -> Array:
     """Distance to a rod with round ends from (ax, ay) to (bx, by)."""
     px, py, qx, qy = x - ax, y - ay, bx - ax, by - ay
     along = np.clip((px * qx + py * qy) / (qx * qx + qy * qy), 0.0, 1.0)
@@ -111,7 +114,7 @@ def wedge(x: Array, y: Array, points: tuple[tuple[float, float], ...]) -> Array:
     return union_of(edges, np.maximum)
 
 
-def union_of(distances, merge=np.minimum) -> Array:
+def union_of(distances: Iterable[Array], merge: np.ufunc = np.minimum) -> Array:
     """Merges the distances of several shapes (their union; with `merge=np.maximum` their intersection)."""
     distances = list(distances)
     merged = distances[0]
@@ -120,8 +123,8 @@ def union_of(distances, merge=np.minimum) -> Array:
     return merged
 
 
-def turned(x: Array, y: Array, angle, cx=0.0, cy=0.0) -> tuple[Array, Array]:
-    """Coordinates in a frame turned anticlockwise by `angle` radians about (cx, cy), still centred as before."""
+def turned(x: Array, y: Array, angle: Number, cx: Number = 0.0, cy: Number = 0.0) -> tuple[Array, Array]:
+    """Coordinates in a frame turned anticlockwise by `angle` radians about (cx, cy), the origin kept."""
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     if np.ndim(angle):
         c, s = np.cos(angle, dtype=np.float32), np.sin(angle, dtype=np.float32)
@@ -139,7 +142,8 @@ class Pen:
       body, accent, ink: colours; `pale` and `shade` are the body's lighter and darker tones.
     """
 
-    def __init__(self, planes: list[Array], x: Array, y: Array, t: Array, pixel: float, nuisance: PictureNuisance):
+    def __init__(self, planes: list[Array], x: Array, y: Array, t: Array, pixel: float,
+                 nuisance: PictureNuisance):
         self.planes, self.x, self.y, self.t = planes, x, y, t
         self._pixel = pixel  # one pixel in the object's units
         self.rng = np.random.default_rng(nuisance.detail_seed)
@@ -201,7 +205,8 @@ def _distractor(x: Array, y: Array, nuisance: PictureNuisance) -> Array | None:
     return None
 
 
-def render_picture(draw, nuisance: PictureNuisance, *, size: tuple[int, int], num_frames: int, fps: float) -> Array:
+def render_picture(draw: Callable[[Pen], None], nuisance: PictureNuisance, *, size: tuple[int, int],
+                   num_frames: int, fps: float) -> Array:
     """Draws all frames of a clip.
 
     Args:

@@ -1,16 +1,18 @@
 """The sounds of a rendered clip: its nuisance, one synthesiser per class, the room and the background noise.
 
-Every sound is continuous or repeats well within a second, so any one-second window shows its class. Waveforms are
-[N] float arrays at `rate` samples per second. Nothing in this module knows anything about the clip's picture.
+Every sound is continuous or repeats well within a second, so any one-second window shows its class. Waveforms
+are [N] float arrays at `rate` samples per second. Nothing in this module knows about the clip's picture.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 Array = np.ndarray
+Strike = Callable[[int, Array], Array]
 TAU = 2.0 * np.pi
 
 
@@ -32,9 +34,9 @@ class SoundNuisance:
 def draw_sound_nuisance(rng: np.random.Generator) -> SoundNuisance:
     """Draws the nuisance of one sound; no argument tells the class, so none of it can."""
     u = rng.uniform
-    return SoundNuisance(pitch=u(), tempo=u(), phase=u(), loudness_db=u(-36.0, -22.0), noise_db=u(-34.0, -20.0),
-                         noise_slope=u(-1.2, 0.3), reverb_seconds=u(0.03, 0.25), reverb_share=u(0.03, 0.3),
-                         detail_seed=int(rng.integers(2**31)))
+    return SoundNuisance(pitch=u(), tempo=u(), phase=u(), loudness_db=u(-36.0, -22.0),
+                         noise_db=u(-34.0, -20.0), noise_slope=u(-1.2, 0.3), reverb_seconds=u(0.03, 0.25),
+                         reverb_share=u(0.03, 0.3), detail_seed=int(rng.integers(2**31)))
 
 
 class Score:
@@ -64,8 +66,8 @@ class Score:
         return shaped_noise(self.rng, self.t.size, self.rate,
                             lambda f: 1.0 / (1.0 + (low / f) ** 8) / (1.0 + (f / high) ** 8))
 
-    def strikes(self, period: float, length: float, strike, jitter: float = 0.03) -> Array:
-        """Adds up `strike(k, tau)`, for k = 0, 1, ..., at onsets one `period` apart, each `length` seconds long.
+    def strikes(self, period: float, length: float, strike: Strike, jitter: float = 0.03) -> Array:
+        """Adds up `strike(k, tau)`, for k = 0, 1, ..., one `period` apart, each `length` seconds long.
 
         `tau` is the time since the onset, [length * rate]; the first onset lies before the clip's start.
         """
@@ -81,7 +83,8 @@ class Score:
         return wave[before:before + self.t.size]
 
 
-def shaped_noise(rng: np.random.Generator, num_samples: int, rate: int, gain) -> Array:
+def shaped_noise(rng: np.random.Generator, num_samples: int, rate: int,
+                 gain: Callable[[Array], Array]) -> Array:
     """[num_samples] noise of unit RMS whose amplitude spectrum is `gain(frequency in Hz)`."""
     padded = 1 << (num_samples - 1).bit_length()
     frequency = np.fft.rfftfreq(padded, 1.0 / rate)
@@ -196,8 +199,8 @@ def plucks(s: Score) -> Array:
 
     def strike(k: int, tau: Array) -> Array:
         loop = max(2, int(s.rate / (f0 * (1.0, 1.25, 1.5, 2.0)[k % 4])))
-        # Each round of the loop is the mean of neighbours of the round before, so round k is the first one filtered
-        # k times: all rounds at once in the frequency domain.
+        # Each round of the loop is the mean of neighbours of the round before, so round k is the first one
+        # filtered k times: all rounds at once in the frequency domain.
         spectrum = np.fft.rfft(s.rng.uniform(-1.0, 1.0, loop))
         mean = 0.497 * (1.0 + np.exp(-1j * TAU * np.arange(spectrum.size) / loop))
         rounds = np.fft.irfft(spectrum * mean ** np.arange(tau.size // loop + 1)[:, None], loop)
@@ -232,7 +235,8 @@ def surf(s: Score) -> Array:
     """Waves: noise that swells, opens up and draws back."""
     swell = 0.5 + 0.5 * np.sin(TAU * (s.t / s.period(0.85, 0.5) + s.nuisance.phase))
     deep = s.noise(80.0, s.hz(350.0, 600.0))
-    return deep * (0.25 + swell) + 0.9 * s.noise(500.0, 3000.0) * swell ** 2 + 0.5 * s.noise(2500.0, 7000.0) * swell ** 5
+    middle, spray = s.noise(500.0, 3000.0), s.noise(2500.0, 7000.0)
+    return deep * (0.25 + swell) + 0.9 * middle * swell ** 2 + 0.5 * spray * swell ** 5
 
 
 def ring(s: Score) -> Array:
@@ -262,7 +266,8 @@ def shakes(s: Score) -> Array:
     return s.strikes(s.period(0.21, 0.12), 0.14, strike)
 
 
-def render_sound(synthesise, nuisance: SoundNuisance, *, num_samples: int, rate: int) -> Array:
+def render_sound(synthesise: Callable[[Score], Array], nuisance: SoundNuisance, *, num_samples: int,
+                 rate: int) -> Array:
     """Plays one of the synthesisers in a room, over background noise.
 
     Args:
@@ -272,15 +277,14 @@ def render_sound(synthesise, nuisance: SoundNuisance, *, num_samples: int, rate:
       rate: samples per second.
 
     Returns:
-      [N] float32 within [-1, 1], with the RMS the nuisance asks for (a little less where peaks had to be bent).
+      [N] float32 within [-1, 1], with the RMS the nuisance asks for (a little less where peaks are bent).
     """
     score = Score(nuisance, num_samples, rate)
     dry = synthesise(score)
     tail = np.arange(int(0.3 * rate)) / rate
     echo = score.rng.standard_normal(tail.size) * np.exp(-3.0 * tail / nuisance.reverb_seconds)
-    padded = 1 << (num_samples + tail.size - 1).bit_length()
-    # The echo wraps around to the start as far as the padding allows, so the clip's start sounds like its middle.
-    wet = np.fft.irfft(np.fft.rfft(dry, padded) * np.fft.rfft(echo, padded), padded)[:num_samples]
+    # The echo of the clip's end wraps around to its start, so that the start sounds like the middle.
+    wet = np.fft.irfft(np.fft.rfft(dry) * np.fft.rfft(echo, num_samples), num_samples)
     dry, wet = dry / _rms(dry), wet / _rms(wet)
     sound = (1.0 - nuisance.reverb_share) * dry + nuisance.reverb_share * wet
     hiss = shaped_noise(score.rng, num_samples, rate, lambda f: np.maximum(f, 100.0) ** nuisance.noise_slope)

@@ -1,0 +1,47 @@
+"""What every command of avc_jax shares: quiet libraries, flags, and exit codes."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from absl import flags
+
+from avc_jax import errors
+
+
+def run(command: Callable[[], None]) -> int:
+    """Runs a command and returns its exit code; what went wrong is said on stderr."""
+    # TensorFlow's and Orbax's greetings would bury the lines that matter.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        command()
+        return 0
+    except errors.AvcError as error:
+        print(f"{'' if isinstance(error, errors.Stopped) else 'Error: '}{error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return errors.Stopped.exit_code
+    except Exception:
+        traceback.print_exc()
+        print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
+        return errors.AvcError.exit_code
+
+
+def parse_flags(argv: list[str]) -> None:
+    """Parses argv into the absl flags that modules have defined.
+
+    Raises:
+      ConfigError: a flag is unknown or its value is not allowed.
+    """
+    try:
+        extra = flags.FLAGS(argv)[1:]
+    except flags.Error as error:
+        raise errors.ConfigError(str(error)) from error
+    if extra:
+        raise errors.ConfigError(f"Found {extra[0]!r}, which is no flag; flags look like --name=value.")

@@ -1,0 +1,31 @@
+"""What the end-to-end tests share: a folder of videos, a cache of compiled programs, one finished run."""
+
+import media
+import pytest
+from end_to_end import command
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Compiled programs, shared so that only the first run of each shape compiles."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Twelve good videos of a tone and a moving picture, in folders below the root."""
+    root = tmp_path_factory.mktemp("videos")
+    for index in range(12):
+        folder = root / ("a" if index % 2 else "b/c")
+        folder.mkdir(parents=True, exist_ok=True)
+        media.tone_video(folder / f"{index:02d}.mp4", seconds=2.5, tone_hz=200 + 100 * index)
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(videos, cache, tmp_path_factory):
+    """The workdir of an unbroken run of 60 steps."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    command.run(cache, *command.TINY, f"--workdir={workdir}", f"--config.data.root={videos}", "--config.train.steps=60",
+                "--config.train.checkpoint_every=7", "--config.train.evaluate_every=20")
+    return workdir

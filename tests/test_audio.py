@@ -1,0 +1,102 @@
+"""The front end of L3-Net: shapes, closed forms, and agreement with librosa on real sound."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avc_jax import audio
+
+L3 = dict(window=480, hop=240, fft_length=512)  # 10 ms and 5 ms at 48 kHz
+
+
+def test_sizes_at_48_khz_are_those_of_the_paper():
+    assert audio.stft_sizes(48000, 0.01, 0.005) == (480, 240, 512)
+    assert audio.num_stft_frames(48000, 480, 240) == 199
+
+
+@pytest.mark.parametrize(("rate_hz", "sizes"), [(8000, (80, 40, 128)), (16000, (160, 80, 256)), (44100, (441, 220, 512)),
+                                                (51200, (512, 256, 512)), (100, (1, 0, 1))])
+def test_fft_length_is_the_next_power_of_two_of_the_window(rate_hz, sizes):
+    assert audio.stft_sizes(rate_hz, 0.01, 0.005) == sizes
+    assert audio.stft_sizes(rate_hz, 0.01, 0.005, 1024)[2] == 1024
+
+
+def test_one_second_gives_257_bins_by_199_frames():
+    waveform = np.random.default_rng(0).normal(size=(2, 48000)).astype(np.float32)
+    assert audio.log_spectrogram(waveform, **L3).shape == (2, 257, 199)
+
+
+def test_sine_of_1_khz_peaks_in_bin_11():
+    sine = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(48000) / 48000)
+    image = np.asarray(audio.log_spectrogram(sine[None].astype(np.float32), **L3))[0]
+    assert (image.argmax(0) == 11).all()
+    assert round(1000 * 512 / 48000) == 11
+
+
+def test_peak_of_a_sine_has_the_magnitude_of_its_amplitude_times_half_the_sum_of_the_window():
+    # 937.5 Hz lies on bin 10 of 512 exactly; the periodic Hann window sums to 240.
+    sine = 0.5 * np.sin(2 * np.pi * 937.5 * np.arange(48000) / 48000)
+    image = np.asarray(audio.log_spectrogram(sine[None].astype(np.float32), **L3))[0]
+    np.testing.assert_allclose(image[10], np.log(0.5 * 240 / 2) / 5, atol=1e-4)
+
+
+def test_silence_is_the_logarithm_of_the_floor():
+    image = audio.log_spectrogram(np.zeros((1, 48000), np.float32), **L3)
+    np.testing.assert_allclose(image, np.log(1e-12) / 5, rtol=1e-6)
+    assert np.log(1e-12) / 5 == pytest.approx(-5.526, abs=1e-3)
+
+
+def test_doubling_the_amplitude_adds_a_constant_above_the_floor():
+    waveform = 0.1 * np.random.default_rng(1).normal(size=(1, 48000)).astype(np.float32)
+    once, twice = (np.asarray(audio.log_spectrogram(factor * waveform, **L3)) for factor in (1, 2))
+    np.testing.assert_allclose(twice - once, np.log(2) / 5, atol=1e-6)
+
+
+def test_floor_and_scale_are_those_that_were_asked_for():
+    image = audio.log_spectrogram(np.zeros((1, 480), np.float32), **L3, floor=1e-6, scale=2.0)
+    np.testing.assert_allclose(image, 2 * np.log(1e-6), rtol=1e-6)
+
+
+def test_stft_equals_the_sum_that_defines_it():
+    window, hop, length = 6, 4, 8
+    x = np.random.default_rng(2).normal(size=21)
+    n = np.arange(window)
+    hann = np.sin(np.pi * n / window) ** 2
+    wanted = [[sum(hann[i] * x[t * hop + i] * np.exp(-2j * np.pi * k * i / length) for i in n)
+               for t in range(1 + (21 - window) // hop)] for k in range(length // 2 + 1)]
+    found = np.asarray(audio.stft(x[None].astype(np.float32), window, hop, length))[0]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_magnitudes_agree_with_librosa_on_real_sound(shared, number):
+    librosa, soundfile = pytest.importorskip("librosa"), pytest.importorskip("soundfile")
+    paths = sorted((shared / "data" / "esc10" / "audio").glob("*.ogg"))
+    path = paths[number * len(paths) // 6]
+    sound, _ = soundfile.read(path, dtype="float32")
+    # librosa centres the window in the FFT; zeros at both ends move its frames back onto ours.
+    pad = (512 - 480) // 2
+    wanted = np.abs(librosa.stft(np.pad(sound, pad), n_fft=512, win_length=480, hop_length=240, window="hann", center=False))
+    found = np.abs(np.asarray(audio.stft(sound[None], 480, 240, 512)))[0]
+    assert found.shape == wanted.shape
+    assert wanted.max() > 0.01, "a silent clip proves nothing"
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * wanted.max())
+
+
+@pytest.mark.parametrize("sound", [np.zeros(480), np.ones(480), 1e-20 * np.ones(480), np.eye(1, 480)[0]],
+                         ids=["silence", "constant", "tiny", "click"])
+def test_gradients_are_finite(sound):
+    grad = jax.grad(lambda x: audio.log_spectrogram(x, **L3).sum())(jnp.asarray(sound[None], jnp.float32))
+    assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-12, 1.0])
+def test_every_floor_that_the_config_allows_keeps_silence_finite(floor):
+    from avc_jax import config
+
+    key = config.schema("l3net")["audio"]["log_floor"]
+    floor = min(max(floor, key.low), key.high)
+    image, grad = jax.value_and_grad(lambda x: audio.log_spectrogram(x, **L3, floor=floor).mean())(jnp.zeros((1, 480)))
+    assert float(image) == pytest.approx(np.log(floor) / 5, rel=1e-5)
+    assert np.isfinite(grad).all()
