@@ -29,7 +29,7 @@ def get_config():
     config.optimizer.lr = 1e-3
     config.optimizer.schedule = "cosine"
     config.train.batch_size = 16
-    config.train.steps = 1500
+    config.train.steps = 2000
     config.train.checkpoint_every = 250
     config.train.evaluate_every = 250
     return config

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import av
 
@@ -57,7 +58,9 @@ class Source:
     def __init__(self, path: str | os.PathLike, *, video: bool, audio: bool):
         self._path = os.fspath(path)
         self._wanted = {"video": video, "audio": audio}
-        self._container = None
+        self._container: Any = None
+        self.video: Any = None
+        self.audio: Any = None
         self._open()
 
     def _open(self) -> None:

@@ -23,7 +23,8 @@ class Feed:
 
     _POLL_S = 0.2
 
-    def __init__(self, batches: Iterator[dict[str, np.ndarray]], sharding: Sharding, *, on_wait: Callable[[], None], ahead: int = 1):
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], sharding: Sharding, *, on_wait: Callable[[], None],
+                 ahead: int = 1):
         """
         Args:
           batches: this process's rows; endless or not.
@@ -72,6 +73,7 @@ class Feed:
         finally:
             self.waited_s += time.monotonic() - begin
         if isinstance(item, BaseException):
+            self._queue.put(item)  # for whoever asks again; the thread has ended, so there is room
             raise item
         return item
 

@@ -243,7 +243,7 @@ class _Visit:
                 for t in self.times_s:
                     if frame.pts <= self._tick(t) and (t not in best or best[t].pts < frame.pts):
                         best[t] = frame
-        if len(best) < len(self.times_s):
+        if last is None or len(best) < len(self.times_s):
             raise BadMedia("incomplete", _EARLY)
         if self._at_end:
             for t in self.times_s:

@@ -1,7 +1,6 @@
 """The tf.data pipeline: visits decoded in parallel and in order, dispersed into batches."""
 
 import collections
-import dataclasses
 import os
 from collections.abc import Callable, Iterator
 
@@ -36,7 +35,8 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: visi
 
     def call(position: np.int64) -> list[np.ndarray]:
         try:
-            return list(dataclasses.astuple(read(int(position))))
+            pairs = read(int(position))
+            return [getattr(pairs, name) for name in shapes]
         except BaseException as error:
             failure.append(error)
             raise

@@ -24,10 +24,13 @@ class Quarantine:
         """
         self._ledger, self._lock = ledger, threading.Lock()
         self._num_files = num_files
-        self._allowed = max(1, int(budget * num_files)) if budget > 0 else 0
+        self._allowed = max(1, int(budget * num_files + 1e-6)) if budget > 0 else 0
         self.reasons: dict[str, tuple[str, str]] = {}
+        self._before = ""  # what a new line needs in front
         if ledger is not None and ledger.exists():
-            for line in ledger.read_text().splitlines():
+            text = ledger.read_text()
+            self._before = "" if text.endswith("\n") or not text else "\n"
+            for line in text.splitlines():
                 try:
                     row = json.loads(line)
                     self.reasons[row["path"]] = (row["kind"], row["reason"])
@@ -55,9 +58,10 @@ class Quarantine:
         kind, reason = self.reasons[path]
         try:
             with open(self._ledger, "a") as file:
-                file.write(json.dumps({"path": path, "kind": kind, "reason": reason}) + "\n")
+                file.write(self._before + json.dumps({"path": path, "kind": kind, "reason": reason}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            self._before = ""
         except OSError as error:
             raise errors.CannotWriteError(f"{self._ledger} cannot be written: {error.strerror}.") from error
 

@@ -104,8 +104,15 @@ def _find(folder: Path) -> list[str]:
     def unreadable(error: OSError):
         raise errors.MissingInputError(f"config.data.root={folder}: {error.filename} cannot be read: {error.strerror}.")
 
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True, onerror=unreadable):
+    found: list[str] = []
+    entered: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        folders.sort()
+        # A link may lead back to where the search has been: whatever lies there would be two files to us.
+        if os.path.realpath(parent) in entered:
+            folders.clear()
+            continue
+        entered.add(os.path.realpath(parent))
         found += [os.path.join(parent, name) for name in names
                   if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
     return sorted(Path(path).relative_to(folder).as_posix() for path in found)
@@ -155,7 +162,7 @@ def hashed_split(path: str, fractions: Sequence[float]) -> str:
       path: relative, with forward slashes.
       fractions: shares of the three, summing to 1.
     """
-    uniform = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
+    uniform = int.from_bytes(hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
     for split, edge in zip(HASHED_SPLITS, (fractions[0], fractions[0] + fractions[1]), strict=False):
         if uniform < edge:
             return split

@@ -168,7 +168,8 @@ class Reader:
             if read is not None:
                 return index, read
         self.quarantine.check()
-        raise errors.DataError(f"No usable clip came up in {MAX_ATTEMPTS} draws from {self.source.root}; see the quarantine ledger.")
+        raise errors.DataError(f"No usable clip came up in {MAX_ATTEMPTS} draws from {self.source.root}; see the "
+                               "quarantine ledger.")
 
     def _try(self, index: int, moment: np.ndarray, *, frames: np.ndarray, sounds: np.ndarray) -> _Read | None:
         """What was read, or None for a file that is in quarantine, now or since earlier."""

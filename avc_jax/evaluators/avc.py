@@ -30,7 +30,8 @@ class AVC:
 
     def __init__(self, system: System, config, source: Source, mesh: Mesh, quarantine: Quarantine):
         self._config, self._source, self._mesh = config, source, mesh
-        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s, config.audio.rate_hz)
+        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s,
+                                  config.audio.rate_hz)
         plan = Plan(len(source.clips), config.evaluate.seed, batch_size=2, pairs_per_visit=2)
         self._reader = visits.Reader(source, plan, self.form, quarantine, pairing="independent")
         self._names = tuple(system.features)
@@ -120,7 +121,7 @@ def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
 def _take(stream: Iterator[Batch], clips: int, form: visits.Format) -> Batch:
     """The pairs of the next clips; fewer, also none, where the stream ends or clips are bad."""
     parts = list(itertools.islice(stream, clips))
-    empty = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in visits.fields(form).items()}
+    empty: Batch = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in visits.fields(form).items()}
     return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
 
 
@@ -139,7 +140,7 @@ def write_pairs(path, pairs: Batch, source: Source, config) -> None:
     spectrogram = audio.log_spectrogram(pairs["waveform"] / np.float32(32768), window=window, hop=hop, fft_length=fft_length,
                                         floor=config.audio.log_floor, scale=config.audio.log_scale)
     names = np.array([clip.path for clip in source.clips])
+    columns: dict[str, Any] = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
     np.savez_compressed(
         path, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz, window_s=config.data.window_s,
-        frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]],
-        **{name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")})
+        frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)

@@ -83,7 +83,7 @@ def thin(
     width = math.ceil(len(points) * 2 / limit)
     for start in range(0, len(points), width):
         stretch = points[start : start + width]
-        finite = [p for p in stretch if p[1] is not None]
+        finite = [(at, value) for at, value in stretch if value is not None]
         by_value = sorted(finite, key=lambda p: p[1]) or stretch
         chosen = {by_value[0], by_value[-1]}
         if start + width >= len(points):

@@ -140,9 +140,9 @@ def pairs_seen(run: Run) -> float | None:
         return seen
     step = number(train.get("step")) or _last(run, "train/loss")[0]
     ratios = sorted(
-        row["train/pairs_per_s"] / row["train/steps_per_s"]
+        pairs / steps
         for row in run.metrics
-        if row.get("train/pairs_per_s") and row.get("train/steps_per_s")
+        if (pairs := row.get("train/pairs_per_s")) and (steps := row.get("train/steps_per_s"))
     )
     # Both rates are over the same window, so their ratio is the batch, whatever the config calls it.
     batch = round(ratios[len(ratios) // 2]) if ratios else number(_find(run.config, ("batch_size",)))

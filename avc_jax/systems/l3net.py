@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from avc_jax import audio, augment, losses
+from avc_jax import audio, augment, errors, losses
 from avc_jax.config import Key
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool
 from avc_jax.systems import base
@@ -92,7 +92,8 @@ class L3Net(nn.Module):
     def setup(self):
         self.vision = VGGTrunk(**self.trunk, dtype=self.dtype)
         self.audio = VGGTrunk(**self.trunk, dtype=self.dtype)
-        self.fusion = {"l3": L3Head, "ave": AVEHead}[self.head](self.embedding, self.dtype)
+        heads: dict[str, type[L3Head | AVEHead]] = {"l3": L3Head, "ave": AVEHead}
+        self.fusion = heads[self.head](self.embedding, self.dtype)
 
     def maps(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """conv4_2 after ReLU of both trunks: f[B, H, W, C] and f[B, F', T', C]."""
@@ -125,7 +126,15 @@ def network(config) -> L3Net:
 
 
 def make(config) -> base.System:
-    """Builds the pure functions of L3-Net from a checked config."""
+    """Builds the pure functions of L3-Net from a checked config.
+
+    Raises:
+      ConfigError: a batch does not split into groups of normalisation.
+    """
+    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
+    if group and rows > group and rows % group:
+        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
+                                 "config.train.batch_size / config.train.accumulate.")
     net = network(config)
     window, hop, fft_length = audio.stft_sizes(
         config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)

@@ -1,6 +1,7 @@
 """Turns SIGTERM and Ctrl-C into a flag that the loop reads, so that a run stops between two steps and saves."""
 
 import signal
+from typing import Any
 
 from avc_jax import errors
 
@@ -10,7 +11,7 @@ class Guard:
 
     def __init__(self):
         self.signal_name: str | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Guard":
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -148,8 +148,8 @@ class _Window:
         if skipped > budget:
             raise errors.DivergedError(
                 f"Loss or gradient was not finite in {skipped} of {int(state.step)} steps, more than "
-                f"config.train.nonfinite_budget = {budget}. Lower config.optimizer.lr or set config.optimizer.clip_norm; the last "
-                f"checkpoint is from before.")
+                f"config.train.nonfinite_budget = {budget}. Lower config.optimizer.lr or set config.optimizer.clip_norm; the "
+                f"last checkpoint is from before.")
         if skipped > self._skipped:
             self._run.progress.say(f"Skipped {skipped} step(s) so far: loss or gradient was not finite.")
             self._skipped = skipped

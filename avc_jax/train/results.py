@@ -42,8 +42,9 @@ def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None
         raise errors.DataError(f"None of the {result['skipped']} held-out clips can be used; see "
                                f"{run.workdir.path / 'quarantine.jsonl'}.")
     run.progress.say(
-        f"Held-out AVC accuracy at step {step}: {result['accuracy']:.3f} (95% {result['ci95'][0]:.3f} to {result['ci95'][1]:.3f}) "
-        f"on {result['clips']} clips, chance 0.5; {time.monotonic() - began:.0f} s.")
+        f"Held-out AVC accuracy at step {step}: {result['accuracy']:.3f} "
+        f"(95% {result['ci95'][0]:.3f} to {result['ci95'][1]:.3f}) on {result['clips']} clips, "
+        f"chance 0.5; {time.monotonic() - began:.0f} s.")
     if jax.process_index() != 0:
         return
     if writer is not None:
@@ -75,13 +76,15 @@ def evaluate_checkpoint(run: Run) -> None:
       DataError: too few files are held out.
     """
     if not run.checkpoints.steps():
-        raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the same "
-                                       "command without --mode=evaluate.")
+        raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the "
+                                       "same command without --mode=evaluate.")
     run.workdir.check_network(run.config)
     if run.evaluator is None:
-        raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} file(s) "
-                               f"of {run.source.root}, and false pairs need two; the clips are in splits {run.source.count_splits()}.")
+        raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} "
+                               f"file(s) of {run.source.root}, and false pairs need two; the clips are in splits "
+                               f"{run.source.count_splits()}.")
     state = run.checkpoints.restore_newest_valid(run.template)
+    assert state is not None  # there are steps
     write_facts(run, state)
     evaluate(run, state)
     run.progress.say(f"The report: {report.write(run.workdir.path)}")

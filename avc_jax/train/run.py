@@ -43,7 +43,8 @@ class Run:
         if config.train.compilation_cache:
             _keep_compiled_programs()
         self.quarantine = Quarantine(workdir.path / "quarantine.jsonl", self.source.num_files, config.data.quarantine_budget)
-        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s, config.audio.rate_hz)
+        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s,
+                                  config.audio.rate_hz)
         self.system = systems.make(config)
         self.optimizer, self.schedule = optimizers.make_optimizer(config), optimizers.make_schedule(config)
         init = functools.partial(states.init_state, self.system, self.optimizer, config.train.seed, config.train.ema_decay > 0)

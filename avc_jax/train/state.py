@@ -9,8 +9,7 @@ import numpy as np
 import optax
 
 
-@flax.struct.dataclass
-class State:
+class State(flax.struct.PyTreeNode):
     """Everything that the next step depends on, beside the batch and the seed.
 
     Attributes:

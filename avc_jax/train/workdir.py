@@ -84,7 +84,7 @@ class Workdir:
         except OSError as error:
             raise errors.CannotWriteError(f"{self.path / name} cannot be written: {error.strerror}.") from error
 
-    def update_results(self, **sections: dict[str, Any]) -> None:
+    def update_results(self, **sections: Any) -> None:
         """Replaces sections of results.json and keeps the others."""
         self.write("results.json", self.read("results.json") | sections)
 

@@ -36,7 +36,8 @@ def test_a_missing_config_file_is_named(cache, tmp_path):
 
 def test_an_empty_folder_says_what_was_expected(cache, tmp_path):
     (tmp_path / "empty").mkdir()
-    printed = command.run(cache, *command.TINY, f"--workdir={tmp_path / 'w'}", f"--config.data.root={tmp_path / 'empty'}", expect=66)
+    printed = command.run(cache, *command.TINY, f"--workdir={tmp_path / 'w'}", f"--config.data.root={tmp_path / 'empty'}",
+                          expect=66)
     assert ".mp4" in printed
 
 
@@ -78,7 +79,8 @@ def test_a_folder_that_changed_since_the_run_began_is_refused(finished, videos, 
 
 
 def test_evaluating_an_empty_workdir_says_to_train_first(videos, cache, tmp_path):
-    printed = command.run(cache, *command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}", "--mode=evaluate", expect=66)
+    printed = command.run(cache, *command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}",
+                          "--mode=evaluate", expect=66)
     assert "train first" in printed
 
 

@@ -30,7 +30,8 @@ def test_evaluating_again_gives_the_same_accuracy(finished, videos, cache, tmp_p
 
 def test_the_same_command_after_the_end_trains_nothing(finished, videos, cache):
     sha256 = command.results(finished)["train"]["params_sha256"]
-    printed = command.run(cache, *command.TINY, f"--workdir={finished}", f"--config.data.root={videos}", "--config.train.steps=60")
+    printed = command.run(cache, *command.TINY, f"--workdir={finished}", f"--config.data.root={videos}",
+                          "--config.train.steps=60")
     assert "Resuming at step 60" in printed and "Compiled the step" not in printed
     assert command.results(finished)["train"]["params_sha256"] == sha256
 

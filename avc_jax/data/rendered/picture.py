@@ -148,8 +148,9 @@ class Pen:
         self._pixel = pixel  # one pixel in the object's units
         self.rng = np.random.default_rng(nuisance.detail_seed)
         self.body, self.accent, self.ink = nuisance.body, nuisance.accent, nuisance.ink
-        self.pale = tuple(0.45 * c + 0.55 for c in self.body)
-        self.shade = tuple(0.6 * c for c in self.body)
+        red, green, blue = self.body
+        self.pale = (0.45 * red + 0.55, 0.45 * green + 0.55, 0.45 * blue + 0.55)
+        self.shade = (0.6 * red, 0.6 * green, 0.6 * blue)
 
     def fill(self, distance: Array, colour: Colour, *, line: bool = True, opacity: float = 1.0) -> None:
         """Fills a shape, with an ink line of about 1.5 pixels around it unless `line` is false."""

@@ -1,0 +1,148 @@
+"""Batches: in order whatever the threads, the same on any number of hosts and from any step on."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+import tiny
+
+from avc_jax import errors
+from avc_jax.data import pipeline, sources
+from avc_jax.data import visit as visits
+from avc_jax.data.plan import Plan
+from avc_jax.data.quarantine import Quarantine
+
+FORM = visits.Format(short_side=32, size=24, window_s=0.25, rate_hz=8000)
+SMALL = visits.Format(short_side=8, size=8, window_s=1.0, rate_hz=8)
+NAMES = ("frame", "waveform", "label", "file")
+
+
+class FakeReader:
+    """Reads no files: the field `clip` holds the visit, `sound_clip` which of its pairs."""
+
+    def __init__(self, plan, delay=lambda visit: 0.0):
+        self.plan, self.form, self._delay = plan, SMALL, delay
+        self.visits, self._lock = [], threading.Lock()
+
+    def train(self, visit):
+        time.sleep(self._delay(visit))
+        with self._lock:
+            self.visits.append(visit)
+        k = self.plan.pairs_per_visit
+        empty = {name: np.zeros((k, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
+        return visits.Pairs(**empty | {"clip": np.full(k, visit, np.int32), "sound_clip": np.arange(k, dtype=np.int32)})
+
+
+def rows_of(plan, steps, **options):
+    """(visit, pair) of every row of the first batches."""
+    batches = pipeline.train_batches(FakeReader(plan), threads=2, names=("clip", "sound_clip"), **options)
+    return [list(zip(batch["clip"].tolist(), batch["sound_clip"].tolist(), strict=True)) for batch in itertools.islice(batches, steps)]
+
+
+@pytest.mark.parametrize("pairs_per_visit", [1, 2, 4])
+@pytest.mark.parametrize("first_step", [0, 1, 7])
+def test_batches_are_the_rows_of_the_plan_from_any_step_on(pairs_per_visit, first_step):
+    plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=pairs_per_visit)
+    assert rows_of(plan, 4, first_step=first_step) == [plan.rows(first_step + step) for step in range(4)]
+
+
+@pytest.mark.parametrize("pairs_per_visit", [1, 2, 4])
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_rows_of_all_hosts_make_the_same_global_batch(pairs_per_visit, hosts):
+    plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=pairs_per_visit)
+    shares = [rows_of(plan, 3, first_step=2, host=host, hosts=hosts) for host in range(hosts)]
+    for step in range(3):
+        assert [row for share in shares for row in share[step]] == plan.rows(2 + step)
+
+
+def test_no_host_reads_what_another_reads():
+    plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=2)
+    readers = [FakeReader(plan) for _ in range(2)]
+    for host, reader in enumerate(readers):
+        list(itertools.islice(pipeline.train_batches(reader, first_step=0, host=host, hosts=2, threads=2, names=("clip",)), 4))
+    assert not set(readers[0].visits) & set(readers[1].visits)
+
+
+def test_order_is_kept_by_many_threads():
+    plan = Plan(10, seed=0, batch_size=4)
+    reader = FakeReader(plan, delay=lambda visit: 0.01 * (visit % 4 == 0))
+    batches = pipeline.train_batches(reader, first_step=0, threads=4, names=("clip",))
+    found = np.concatenate([batch["clip"] for batch in itertools.islice(batches, 8)])
+    np.testing.assert_array_equal(found, np.arange(32))
+    assert reader.visits[:32] != sorted(reader.visits[:32]), "the threads took turns, so nothing was tried"
+
+
+@pytest.mark.parametrize("pairs_per_visit", [1, 4])
+def test_real_files_give_the_same_batches_to_one_host_or_two_from_the_start_or_later(videos, pairs_per_visit):
+    source = sources.open_folder(str(videos), "", (1.0, 0.0, 0.0))
+
+    def batches(steps, **options):
+        plan = Plan(len(source.clips), 0, batch_size=8, pairs_per_visit=pairs_per_visit)
+        reader = visits.Reader(source, plan, FORM, Quarantine(None, 6, 0.5), pairing="independent")
+        return list(itertools.islice(pipeline.train_batches(reader, threads=2, names=NAMES, **options), steps))
+
+    whole = batches(4, first_step=0)
+    resumed = batches(2, first_step=2)
+    hosts = [batches(4, first_step=0, host=host, hosts=2) for host in range(2)]
+    for step in range(4):
+        for name in NAMES:
+            np.testing.assert_array_equal(np.concatenate([share[step][name] for share in hosts]), whole[step][name])
+            if step >= 2:
+                np.testing.assert_array_equal(resumed[step - 2][name], whole[step][name])
+    for batch in whole:
+        for frame, waveform, label, file in zip(*(batch[name] for name in NAMES), strict=True):
+            assert tiny.picture_of(frame) == file
+            assert (tiny.sound_of(waveform, FORM.rate_hz) == file) == (label == 1)
+
+
+def read_pairs(number):
+    one = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
+    return visits.Pairs(**one | {"clip": np.full(1, number, np.int32)})
+
+
+@pytest.mark.parametrize("error", [errors.DataError("Too many are bad."), errors.CannotWriteError("No room."), KeyError("x"),
+                                   errors.BadMedia("damaged", "Broken.")])
+def test_errors_of_reading_come_out_as_themselves(error):
+    def read(number):
+        if number == 3:
+            raise error
+        return read_pairs(number)
+
+    stream = pipeline.read_in_parallel(read, 10, SMALL, threads=2, ahead=2)
+    seen = []
+    with pytest.raises(type(error)) as caught:
+        for item in stream:
+            seen.append(int(item["clip"][0]))
+    assert caught.value is error
+    assert seen == [0, 1, 2]
+
+
+def test_reading_stops_at_the_count_and_keeps_empty_results():
+    def read(number):
+        pairs = read_pairs(number)
+        return pairs if number % 2 else visits.Pairs(**{name: getattr(pairs, name)[:0] for name in visits.fields(SMALL)})
+
+    found = list(pipeline.read_in_parallel(read, 5, SMALL, threads=2, ahead=2))
+    assert [len(item["clip"]) for item in found] == [0, 1, 0, 1, 0]
+    for name, (shape, dtype) in visits.fields(SMALL).items():
+        assert found[0][name].shape == (0, *shape)
+        assert found[0][name].dtype == dtype
+
+
+def test_reading_runs_ahead_but_not_far():
+    started = []
+
+    def read(number):
+        started.append(number)
+        return read_pairs(number)
+
+    stream = pipeline.read_in_parallel(read, 1000, SMALL, threads=2, ahead=4)
+    next(stream)
+    deadline = time.monotonic() + 5
+    while len(started) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(started) >= 5
+    time.sleep(0.2)
+    assert len(started) < 20

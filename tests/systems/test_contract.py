@@ -1,0 +1,68 @@
+"""The contract of base.System, for every system that is found."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from avc_jax import config as configs
+from avc_jax import systems
+
+ROWS = 4
+
+
+def test_systems_are_found_and_the_contract_is_not_one_of_them():
+    assert "l3net" in systems.names()
+    assert "base" not in systems.names()
+    assert systems.names() == sorted(systems.names())
+
+
+@pytest.fixture(scope="module", params=systems.names())
+def made(request):
+    """(system, shapes of variables, shapes of a batch) at its default size; nothing is computed."""
+    system = systems.make(configs.default(request.param))
+    batch = {name: jax.ShapeDtypeStruct((ROWS, *feature.shape), feature.dtype) for name, feature in system.features.items()}
+    return system, jax.eval_shape(jax.jit(system.init), jax.random.key(0), batch), batch
+
+
+def shapes(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def test_features_have_shape_dtype_and_unit(made):
+    system, _, _ = made
+    for name, feature in system.features.items():
+        assert jnp.dtype(feature.dtype), name
+        assert all(size > 0 for size in feature.shape), name
+
+
+def test_init_gives_float32_parameters_whatever_the_batch(made):
+    system, variables, batch = made
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
+    one = {name: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for name, leaf in batch.items()}
+    assert shapes(jax.eval_shape(system.init, jax.random.key(0), one)) == shapes(variables)
+
+
+def test_loss_is_a_scalar_with_new_collections_and_metrics_as_sum_and_count(made):
+    system, variables, batch = made
+    loss, new, metrics = jax.eval_shape(jax.jit(system.loss), variables, batch, jax.random.key(0))
+    assert (loss.shape, loss.dtype) == ((), jnp.float32)
+    assert shapes(dict(new)) == shapes({name: value for name, value in variables.items() if name != "params"})
+    assert "loss" in metrics
+    for name, (total, count) in metrics.items():
+        assert shapes((total, count)) == (((), jnp.float32),) * 2, name
+
+
+def test_embed_gives_one_float32_row_per_example_and_modality(made):
+    system, variables, batch = made
+    embedded = jax.eval_shape(jax.jit(system.embed), variables, batch)
+    assert {"video", "audio"} <= set(embedded)
+    for leaf in embedded.values():
+        assert leaf.ndim == 2
+        assert leaf.shape[0] == ROWS
+        assert leaf.dtype == jnp.float32
+
+
+def test_score_is_one_float32_per_example(made):
+    system, variables, batch = made
+    score = jax.eval_shape(jax.jit(system.score), variables, batch)
+    assert (score.shape, score.dtype) == ((ROWS,), jnp.float32)
