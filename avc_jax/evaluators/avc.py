@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from avc_jax import audio
+from avc_jax import audio, errors
 from avc_jax.data import visit as visits
 from avc_jax.data.feed import to_devices
 from avc_jax.data.pipeline import Batch, read_in_parallel
@@ -38,6 +38,9 @@ class AVC:
         self._score = jax.jit(system.score, out_shardings=meshes.replicated(mesh))
         self._batch_size = config.evaluate.batch_size or config.train.batch_size
         meshes.check_batch_size("config.evaluate.batch_size", self._batch_size, 1, mesh)
+        if self._batch_size < 2 * jax.process_count():
+            raise errors.ConfigError(f"config.evaluate.batch_size: found {self._batch_size}, expected at least "
+                                     f"{2 * jax.process_count()}: a true and a false pair for each process.")
 
     def __call__(self, variables: Variables, *, max_clips: int = 0, keep: int = 0,
                  on_batch: Callable[[int, int], None] = lambda done, clips: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -115,7 +118,8 @@ def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
     z = 1.959963984540054
     centre = (accuracy + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(variance / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the bound is the accuracy itself, but for rounding.
+    return min(max(0.0, centre - half), accuracy), max(min(1.0, centre + half), accuracy)
 
 
 def _take(stream: Iterator[Batch], clips: int, form: visits.Format) -> Batch:

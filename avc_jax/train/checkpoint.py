@@ -146,6 +146,8 @@ class Checkpoints:
             found = _digest(self.folder / str(step))
         except (OSError, ValueError) as error:
             return f"it cannot be read: {error}"
+        if not isinstance(expected, dict):
+            return "its digest is damaged"
         for name in sorted(expected.keys() | found.keys()):
             if name not in found:
                 return f"{name} is missing"
@@ -155,8 +157,10 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         self._damaged.mkdir(exist_ok=True)
-        target = self._damaged / str(step)
-        shutil.rmtree(target, ignore_errors=True)
+        target, number = self._damaged / str(step), 0
+        while target.exists():  # the same step, saved anew since and damaged again
+            number += 1
+            target = self._damaged / f"{step}.{number}"
         os.replace(self.folder / str(step), target)
         (self._digests / f"{step}.json").unlink(missing_ok=True)
         self._manager.close()

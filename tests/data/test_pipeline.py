@@ -38,7 +38,8 @@ class FakeReader:
 def rows_of(plan, steps, **options):
     """(visit, pair) of every row of the first batches."""
     batches = pipeline.train_batches(FakeReader(plan), threads=2, names=("clip", "sound_clip"), **options)
-    return [list(zip(batch["clip"].tolist(), batch["sound_clip"].tolist(), strict=True)) for batch in itertools.islice(batches, steps)]
+    return [list(zip(batch["clip"].tolist(), batch["sound_clip"].tolist(), strict=True))
+            for batch in itertools.islice(batches, steps)]
 
 
 @pytest.mark.parametrize("pairs_per_visit", [1, 2, 4])
@@ -111,12 +112,10 @@ def test_errors_of_reading_come_out_as_themselves(error):
         return read_pairs(number)
 
     stream = pipeline.read_in_parallel(read, 10, SMALL, threads=2, ahead=2)
-    seen = []
+    assert [int(next(stream)["clip"][0]) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(type(error)) as caught:
-        for item in stream:
-            seen.append(int(item["clip"][0]))
+        next(stream)
     assert caught.value is error
-    assert seen == [0, 1, 2]
 
 
 def test_reading_stops_at_the_count_and_keeps_empty_results():

@@ -69,8 +69,9 @@ def test_name_that_is_no_utf8_is_a_name(tmp_path):
     assert len(source.sha256()) == 64
 
 
-@pytest.mark.parametrize(("root", "words"), [("", "config.data.root is empty"), ("nowhere", "found nothing there"),
-                                             ("file.mp4", "found a file there"), ("empty", "it holds none, searched recursively")])
+@pytest.mark.parametrize(("root", "words"), [
+    ("", "config.data.root is empty"), ("nowhere", "found nothing there"), ("file.mp4", "found a file there"),
+    ("empty", "it holds none, searched recursively")])
 def test_folder_without_videos_is_missing_input(tmp_path, root, words):
     touch(tmp_path, "file.mp4", "empty/notes.txt")
     with pytest.raises(errors.MissingInputError, match=words):
@@ -128,7 +129,8 @@ def test_split_that_no_clip_has_is_a_config_error_that_lists_the_splits():
 
 
 def test_files_are_counted_once():
-    source = Source("root", (Clip("a.mp4", 0, "train", end_s=1.0), Clip("a.mp4", 0, "train", start_s=1.0), Clip("b.mp4", 1, "test")))
+    clips = Clip("a.mp4", 0, "train", end_s=1.0), Clip("a.mp4", 0, "train", start_s=1.0), Clip("b.mp4", 1, "test")
+    source = Source("root", clips)
     assert source.num_files == 2
     assert source.select("train").num_files == 1
     assert source.count_splits() == {"test": 1, "train": 2}
@@ -138,7 +140,8 @@ def test_files_are_counted_once():
 
 
 def test_manifest_gives_splits_labels_and_stretches(tmp_path):
-    source = with_manifest(tmp_path, "path,split,label,start_s,end_s,comment\nb.mp4,train,dog,1.5,3,x\na.mp4,mine,,,,\nb.mp4,test,cat,3,,\n")
+    source = with_manifest(tmp_path, "path,split,label,start_s,end_s,comment\n"
+                                     "b.mp4,train,dog,1.5,3,x\na.mp4,mine,,,,\nb.mp4,test,cat,3,,\n")
     assert source.clips == (
         Clip("b.mp4", 1, "train", "dog", 1.5, 3.0),
         Clip("a.mp4", 0, "mine", "", -math.inf, math.inf),

@@ -56,7 +56,8 @@ def test_l2_decay_adds_the_gradient_of_the_decayed_sum_of_squares_to_kernels_alo
 def test_l2_decay_is_rescaled_by_adam_and_decoupled_decay_is_not():
     none = updated(grads=jax.tree.map(np.zeros_like, GRADS), lr=0.01, weight_decay=1e-3, weight_decay_form="l2")
     # Adam turns any constant gradient into a step of the learning rate.
-    np.testing.assert_allclose(none["conv"]["kernel"], PARAMS["conv"]["kernel"] - 0.01 * np.sign(PARAMS["conv"]["kernel"]), rtol=1e-3)
+    kernel = PARAMS["conv"]["kernel"]
+    np.testing.assert_allclose(none["conv"]["kernel"], kernel - 0.01 * np.sign(kernel), rtol=1e-3)
     decoupled = updated(grads=jax.tree.map(np.zeros_like, GRADS), lr=0.01, weight_decay=0.1, weight_decay_form="decoupled")
     np.testing.assert_allclose(decoupled["conv"]["kernel"], PARAMS["conv"]["kernel"] * (1 - 0.01 * 0.1), rtol=1e-6)
     for params in (none, decoupled):

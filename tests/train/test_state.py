@@ -34,8 +34,8 @@ def test_digest_changes_with_names_shapes_types_and_bits_and_nothing_else():
 
 @pytest.mark.parametrize("ema", [False, True])
 def test_inference_takes_averaged_parameters_where_there_are_any(ema):
-    state = states.State(step=0, params={"w": 1}, collections={"batch_stats": {"m": 2}}, opt_state=(), ema={"w": 3} if ema else None,
-                         skipped=0)
+    state = states.State(step=0, params={"w": 1}, collections={"batch_stats": {"m": 2}}, opt_state=(),
+                         ema={"w": 3} if ema else None, skipped=0)
     assert states.inference_variables(state) == {"params": {"w": 3 if ema else 1}, "batch_stats": {"m": 2}}
 
 

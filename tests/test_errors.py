@@ -1,0 +1,16 @@
+"""Each way to end has its exit code."""
+
+from avc_jax import errors
+
+
+def test_exit_codes_are_those_of_the_documentation():
+    assert {name: kind.exit_code for name, kind in vars(errors).items()
+            if isinstance(kind, type) and issubclass(kind, errors.AvcError)} == {
+        "AvcError": 70, "ConfigError": 64, "DataError": 65, "MissingInputError": 66, "DivergedError": 70, "CannotWriteError": 74,
+        "Stopped": 75}
+
+
+def test_bad_media_is_no_end_of_the_run():
+    error = errors.BadMedia("silent", "Not a sound.")
+    assert not isinstance(error, errors.AvcError)
+    assert (error.kind, str(error)) == ("silent", "Not a sound.")

@@ -1,0 +1,43 @@
+"""What importing loads: commands answer at once, and accelerator machines may lack TensorFlow."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", ["avc_jax", "avc_jax.errors", "avc_jax.config", "avc_jax.systems", "avc_jax.command",
+                                    "avc_jax.report", "avc_jax.data.rendered", "avc_jax.data.decode", "avc_jax.data.sources",
+                                    "avc_jax.data.plan", "avc_jax.train.guard", "avc_jax.train.workdir"])
+def test_import_loads_neither_jax_nor_tensorflow(module):
+    heavy = {"jax", "tensorflow", "flax", "orbax"}
+    assert run(f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"
+
+
+MODULES = ("avc_jax.systems.base", "avc_jax.systems.l3net", "avc_jax.nn.norm", "avc_jax.nn.vgg", "avc_jax.audio",
+           "avc_jax.losses", "avc_jax.augment", "avc_jax.parallel.mesh", "avc_jax.train.step", "avc_jax.train.state",
+           "avc_jax.train.optimizer", "avc_jax.report", "avc_jax.config")
+
+
+def test_pure_modules_work_without_tensorflow():
+    run("import sys, importlib\n"
+        "sys.modules['tensorflow'] = None\n"
+        f"for name in {MODULES!r}: importlib.import_module(name)\n"
+        "from avc_jax import config, systems\n"
+        "import jax\n"
+        "system = systems.make(config.default('l3net'))\n"
+        "batch = {n: jax.ShapeDtypeStruct((2, *f.shape), f.dtype) for n, f in system.features.items()}\n"
+        "variables = jax.eval_shape(system.init, jax.random.key(0), batch)\n"
+        "jax.eval_shape(system.loss, variables, batch, jax.random.key(0))\n")
+
+
+def test_tensorflow_is_really_blocked_above():
+    done = subprocess.run([sys.executable, "-c", "import sys; sys.modules['tensorflow'] = None; import avc_jax.data.pipeline"],
+                          capture_output=True, text=True, check=False)
+    assert "ModuleNotFoundError" in done.stderr

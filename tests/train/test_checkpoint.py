@@ -1,0 +1,289 @@
+"""A checkpoint comes back bit for bit or not at all, and there is always one to go back to."""
+
+import contextlib
+import json
+import resource
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from avc_jax import errors
+from avc_jax.parallel import mesh as meshes
+from avc_jax.train.checkpoint import Checkpoints
+from avc_jax.train.state import State
+
+
+def state_at(step, *, mesh=None, width=512, ema=True):
+    rng = np.random.default_rng(step)
+    params = {"dense": {"kernel": rng.normal(size=(64, width)).astype(np.float32), "bias": np.full(3, -0.0, np.float32)}}
+    params["dense"]["bias"][1] = np.float32(1e-40)  # subnormal
+    moments = optax.scale_by_adam().init(params)
+    moments = moments._replace(mu=jax.tree.map(lambda leaf: leaf + 1, params))
+    stats = {"batch_stats": {"mean": rng.normal(size=5).astype(np.float32)}}
+    state = State(step=jnp.int32(step), params=params, collections=stats,
+                  opt_state=(moments, optax.EmptyState()), ema=jax.tree.map(lambda leaf: leaf * 2, params) if ema else None,
+                  skipped=jnp.int32(3))
+    mesh = mesh or meshes.make_mesh(8, 1)
+    return jax.device_put(state, meshes.state_sharding(mesh, jax.eval_shape(lambda: state)))
+
+
+def template_of(state, mesh=None):
+    shapes = jax.eval_shape(lambda: state)
+    shardings = meshes.state_sharding(mesh or meshes.make_mesh(8, 1), shapes)
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings)
+
+
+def bits(state):
+    return [(jax.tree_util.keystr(path), leaf.dtype, leaf.shape, np.asarray(leaf).tobytes())
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
+
+
+def save(folder, *numbers, keep=9):
+    checkpoints = Checkpoints(folder, keep=keep)
+    for number in numbers:
+        checkpoints.save(state_at(number))
+    checkpoints.wait()
+    checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with checkpoints of steps 1, 2 and 3; copy it."""
+    folder = tmp_path_factory.mktemp("saved")
+    save(folder, 1, 2, 3)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def restore(folder, template=None, **options):
+    checkpoints = Checkpoints(folder, keep=9, **options)
+    try:
+        return checkpoints.restore_newest_valid(template or template_of(state_at(1)))
+    finally:
+        checkpoints.close()
+
+
+def largest(folder, step):
+    files = [path for path in (folder / "checkpoints" / str(step)).rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+# Whole --------------------------------------------------------------------------------------------------------------------
+
+
+def test_newest_checkpoint_comes_back_bit_for_bit(folder):
+    assert bits(restore(folder)) == bits(state_at(3))
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(2, 4), (1, 8)])
+def test_checkpoint_comes_back_bit_for_bit_on_another_mesh(folder, data, fsdp):
+    mesh = meshes.make_mesh(data, fsdp)
+    template = template_of(state_at(1), mesh)
+    found = restore(folder, template)
+    assert bits(found) == bits(state_at(3))
+    assert found.params["dense"]["kernel"].sharding == template.params["dense"]["kernel"].sharding
+    assert found.params["dense"]["kernel"].addressable_shards[0].data.size == 64 * 512 // fsdp
+
+
+def test_state_without_average_comes_back_without(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state_at(1, ema=False))
+    checkpoints.wait()
+    found = checkpoints.restore_newest_valid(template_of(state_at(1, ema=False)))
+    checkpoints.close()
+    assert found.ema is None
+    assert bits(found) == bits(state_at(1, ema=False))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert restore(tmp_path) is None
+
+
+def test_saving_a_step_again_changes_nothing(folder):
+    before = (folder / "checkpoints" / "digests" / "3.json").read_text()
+    checkpoints = Checkpoints(folder, keep=9)
+    checkpoints.save(state_at(3))
+    checkpoints.wait()
+    checkpoints.close()
+    assert (folder / "checkpoints" / "digests" / "3.json").read_text() == before
+
+
+def test_what_is_saved_is_the_state_of_that_moment(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    state = state_at(5)
+    wanted = bits(state)
+    checkpoints.save(state)
+    jax.tree.map(lambda leaf: leaf.delete(), state)  # as a donating step does
+    checkpoints.wait()
+    assert bits(checkpoints.restore_newest_valid(template_of(state_at(5)))) == wanted
+    checkpoints.close()
+
+
+# Damaged ------------------------------------------------------------------------------------------------------------------
+
+
+def truncate(folder):
+    path = largest(folder, 3)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(folder):
+    path = largest(folder, 3)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def remove_a_file(folder):
+    largest(folder, 3).unlink()
+
+
+def add_a_file(folder):
+    (folder / "checkpoints" / "3" / "stray").write_text("x")
+
+
+def remove_the_digest(folder):
+    (folder / "checkpoints" / "digests" / "3.json").unlink()
+
+
+def cut_the_digest(folder):
+    path = folder / "checkpoints" / "digests" / "3.json"
+    path.write_text(path.read_text()[:50])
+
+
+def empty_the_digest(folder):
+    (folder / "checkpoints" / "digests" / "3.json").write_text("[]")
+
+
+DAMAGE = {"truncated": truncate, "one bit": flip_a_bit, "file missing": remove_a_file, "file too many": add_a_file,
+          "no digest": remove_the_digest, "digest cut": cut_the_digest, "digest of another kind": empty_the_digest}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_newest_is_set_aside_with_a_warning_and_the_one_before_is_used(folder, damage, caplog):
+    damage(folder)
+    before = sorted(path.name for path in (folder / "checkpoints" / "3").rglob("*"))
+    assert bits(restore(folder)) == bits(state_at(2))
+    assert any("Checkpoint 3 is not used" in record.getMessage() for record in caplog.records)
+    assert not (folder / "checkpoints" / "3").exists()
+    assert sorted(path.name for path in (folder / "checkpoints" / "damaged" / "3").rglob("*")) == before
+    assert bits(restore(folder)) == bits(state_at(2))  # and again, without a word
+    assert sum("not used" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_step_can_be_saved_again_after_its_damaged_one_was_set_aside(folder):
+    flip_a_bit(folder)
+    checkpoints = Checkpoints(folder, keep=9)
+    assert int(checkpoints.restore_newest_valid(template_of(state_at(1))).step) == 2
+    checkpoints.save(state_at(3))
+    checkpoints.wait()
+    checkpoints.close()
+    assert bits(restore(folder)) == bits(state_at(3))
+
+
+def test_set_aside_twice_keeps_both(folder):
+    for _ in range(2):
+        flip_a_bit(folder)
+        restore(folder)
+        save(folder, 3)
+    kept = [path for path in (folder / "checkpoints" / "damaged").iterdir() if path.name.startswith("3")]
+    assert len(kept) == 2
+
+
+def test_none_whole_is_an_error_that_lists_them(folder):
+    for step in (1, 2, 3):
+        (folder / "checkpoints" / "digests" / f"{step}.json").unlink()
+    with pytest.raises(errors.ConfigError) as caught:
+        restore(folder)
+    for step in (1, 2, 3):
+        assert f"step {step}: it has no digest" in str(caught.value)
+
+
+def test_reader_that_may_not_write_changes_nothing(folder):
+    flip_a_bit(folder)
+    before = sorted(str(path) for path in folder.rglob("*"))
+    assert bits(restore(folder, read_only=True)) == bits(state_at(2))
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+
+
+# Another model --------------------------------------------------------------------------------------------------------------
+
+
+def test_checkpoint_of_another_model_names_the_arrays_that_differ_and_stays(folder):
+    with pytest.raises(errors.ConfigError) as caught:
+        restore(folder, template_of(state_at(1, width=256)))
+    text = str(caught.value)
+    assert "params/dense/kernel: checkpoint (64, 512), config (64, 256)" in text
+    assert "bias" not in text
+    assert bits(restore(folder)) == bits(state_at(3))
+
+
+def test_checkpoint_with_fewer_arrays_names_those_it_has_not(folder, tmp_path):
+    with pytest.raises(errors.ConfigError, match=r"ema/dense/kernel: checkpoint \(64, 512\), config has none"):
+        restore(folder, template_of(state_at(1, ema=False)))
+
+
+# Housekeeping ------------------------------------------------------------------------------------------------------------------
+
+
+def test_leftovers_of_killed_saves_are_removed_at_the_start(folder):
+    leftover = folder / "checkpoints" / "4.orbax-checkpoint-tmp-1234"
+    leftover.mkdir()
+    (leftover / "half").write_text("x")
+    restore(folder)
+    assert not leftover.exists()
+
+
+def test_only_the_newest_are_kept_and_digests_with_them(tmp_path):
+    save(tmp_path, *range(1, 7), keep=2)
+    names = lambda folder: sorted(path.stem for path in (tmp_path / "checkpoints" / folder).iterdir() if path.stem.isdigit())  # noqa: E731
+    assert names(".") == names("digests") == ["5", "6"]
+    assert bits(restore(tmp_path)) == bits(state_at(6))
+
+
+def test_every_step_has_a_digest_of_each_of_its_files(saved):
+    for step in (1, 2, 3):
+        folder = saved / "checkpoints" / str(step)
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert set(json.loads((saved / "checkpoints" / "digests" / f"{step}.json").read_text())) == files
+
+
+def test_steps_are_listed_oldest_first(saved):
+    checkpoints = Checkpoints(saved, keep=9)
+    assert checkpoints.steps() == [1, 2, 3]
+    checkpoints.close()
+
+
+def test_folder_that_cannot_be_made_is_cannot_write(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(errors.CannotWriteError, match="checkpoints cannot be written"):
+        Checkpoints(tmp_path)
+
+
+def test_save_that_fails_is_cannot_write_and_earlier_checkpoints_stay(folder):
+    checkpoints = Checkpoints(folder, keep=9)
+    state, limits = state_at(4), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save():
+        checkpoints.save(state)
+        checkpoints.wait()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as on a full disk, larger files fail
+    try:
+        with pytest.raises(errors.CannotWriteError, match="Earlier checkpoints are untouched"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with contextlib.suppress(Exception):
+            checkpoints.close()
+    assert bits(restore(folder)) == bits(state_at(3))
+    assert not list((folder / "checkpoints").glob("4*"))
