@@ -97,7 +97,7 @@ def draw_moments(span: Span, draws: np.ndarray, window_s: float) -> tuple[np.nda
     """
     length = span.end_s - span.start_s
     if length < window_s:
-        raise errors.BadMedia("too_short", f"It has picture and sound together for {max(length, 0.0):.2f} s; "
+        raise errors.BadMedia("too_short", f"It has picture and sound together for {max(length, 0.0):.3f} s; "
                                            f"{window_s:g} s are needed.")
     frame_s = span.start_s + draws[:, 0] * length
     low = np.maximum(span.start_s, frame_s - window_s)
