@@ -20,6 +20,8 @@ from avc_jax.train.state import State
 
 logger = logging.getLogger(__name__)
 
+_UNFINISHED = "it has no digest, so its saving was not finished"
+
 
 class Checkpoints:
     """The checkpoints of one work directory."""
@@ -87,28 +89,37 @@ class Checkpoints:
         self._manager.close()
 
     def restore_newest_valid(self, template: State) -> State | None:
-        """The newest checkpoint whose files match their digests, or None if there is no checkpoint.
+        """The newest checkpoint whose files match their digests, or None if no checkpoint was ever finished.
+
+        Newer steps that were not finished or are damaged are set aside, once there is one to go back to.
 
         Args:
           template: shapes, dtypes and shardings to restore to; any mesh will do.
 
         Raises:
-          ConfigError: the arrays are of another model, or there are checkpoints and none is whole.
+          ConfigError: the arrays are of another model, or every checkpoint is damaged.
         """
-        tried = []
+        problems: dict[int, str] = {}
         for step in reversed(self.steps()):
             problem = self._problem(step)
             if problem is None:
-                self._check_shapes(step, template)
-                return self._manager.restore(step, args=ocp.args.StandardRestore(template))
-            logger.warning("Checkpoint %d is not used: %s.", step, problem)
-            tried.append(f"step {step}: {problem}")
+                break
+            problems[step] = problem
+        else:
+            # A kill during the first save of all leaves one step without a digest, and nothing is lost by starting over.
+            if list(problems.values()) not in ([], [_UNFINISHED]):
+                raise errors.ConfigError(f"No checkpoint in {self.folder} is whole. Tried "
+                                         + "; ".join(f"step {bad}: {problem}" for bad, problem in problems.items())
+                                         + ". Put a backup in place, or start again in a new workdir.")
+            step = None
+        for bad, problem in problems.items():
+            logger.warning("Checkpoint %d is not used: %s.", bad, problem)
             if not self._read_only:
-                self._set_aside(step)
-        if tried:
-            raise errors.ConfigError(f"No checkpoint in {self.folder} is whole. Tried " + "; ".join(tried)
-                                     + ". Start again in a new workdir, or put a backup in place.")
-        return None
+                self._set_aside(bad)
+        if step is None:
+            return None
+        self._check_shapes(step, template)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(template))
 
     def _check_shapes(self, step: int, template: State) -> None:
         """Raises ConfigError with a table of the arrays that differ between checkpoint and template."""
@@ -140,7 +151,7 @@ class Checkpoints:
         """What is wrong with a step, or None."""
         path = self._digests / f"{step}.json"
         if not path.exists():
-            return "it has no digest, so its saving was not finished"
+            return _UNFINISHED
         try:
             expected = json.loads(path.read_text())
             found = _digest(self.folder / str(step))

@@ -208,6 +208,13 @@ def test_none_whole_is_an_error_that_lists_them(folder):
         assert f"step {step}: it has no digest" in str(caught.value)
 
 
+def test_first_save_of_all_that_was_killed_before_its_digest_counts_as_none(folder):
+    for step in (1, 2):
+        shutil.rmtree(folder / "checkpoints" / str(step))
+    (folder / "checkpoints" / "digests" / "3.json").unlink()
+    assert restore(folder) is None
+
+
 def test_reader_that_may_not_write_changes_nothing(folder):
     flip_a_bit(folder)
     before = sorted(str(path) for path in folder.rglob("*"))
