@@ -82,7 +82,7 @@ _AUGMENT = dict(
 _OPTIMIZER = dict(
     name=Key("adam", "Update rule.", choices=("adam", "sgd")),
     lr=Key(1e-4, "Peak learning rate.", low=0.0, high=1e3),
-    schedule=Key("constant", "Shape of the learning rate after warm-up.", choices=("constant", "cosine", "exponential")),
+    schedule=Key("constant", "Shape of the learning rate after warm-up; cosine ends at train.steps.", choices=("constant", "cosine", "exponential")),
     warmup_steps=Key(0, "Steps of linear warm-up from zero.", low=0, high=10**9),
     decay_rate=Key(0.94, "schedule=exponential: factor applied every decay_steps.", low=0.0, high=1.0),
     decay_steps=Key(10000, "schedule=exponential: steps between factors.", low=1, high=10**9),
@@ -331,10 +331,12 @@ def differences(old: dict[str, Any], config: ml_collections.ConfigDict) -> list[
       old: `to_dict` of the config that the work directory was made with.
       config: the config of now.
     """
-    new, lines = to_dict(config), []
+    # A key that is younger than the work directory had what is now its default.
+    new, before = to_dict(config), to_dict(default(config.system.name))
+    lines = []
     for section, keys in schema(config.system.name).items():
         for name, key in keys.items():
-            then, now = old.get(section, {}).get(name), new[section][name]
+            then, now = old.get(section, {}).get(name, before[section][name]), new[section][name]
             if then != now and not key.free:
                 lines.append(f"config.{section}.{name}: was {then!r}, is {now!r}")
     return lines

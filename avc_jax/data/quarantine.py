@@ -12,7 +12,8 @@ from avc_jax import errors
 class Quarantine:
     """Bad files, each once, kept in `quarantine.jsonl` as {"path", "kind", "reason"}. Safe to use from many threads.
 
-    A file that an earlier part of the run recorded stays out, also when it reads by now: the run keeps its samples.
+    The ledger counts and tells; it does not decide. Each visit tries its file anew, because a file can be good at one moment and
+    damaged at another: if the ledger kept it out, the order in which threads met it would change the samples.
     """
 
     def __init__(self, ledger: Path | None, num_files: int, budget: float):
@@ -36,9 +37,6 @@ class Quarantine:
                     self.reasons[row["path"]] = (row["kind"], row["reason"])
                 except (ValueError, KeyError, TypeError):
                     continue  # a line cut short by a kill; its file will be found bad again
-
-    def __contains__(self, path: str) -> bool:
-        return path in self.reasons
 
     def add(self, path: str, error: errors.BadMedia) -> None:
         """Records a bad file.

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,9 @@ class Source:
         if split == "all":
             return self
         if split == "heldout":
+            if not beside:
+                raise errors.ConfigError("config.data.split: found 'heldout', which means every clip that training does not see; "
+                                         f"expected all or one of {', '.join(self.count_splits())}.")
             return dataclasses.replace(self, clips=tuple(clip for clip in self.clips if beside not in ("all", clip.split)))
         clips = tuple(clip for clip in self.clips if clip.split == split)
         if not clips:
@@ -134,6 +138,7 @@ def _read_manifest(folder: Path, manifest: str) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         if not row["path"]:
             raise errors.DataError(f"{path}, line {number}: the path is empty.")
+        row["path"] = posixpath.normpath(row["path"])
     return rows
 
 

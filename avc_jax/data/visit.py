@@ -8,7 +8,7 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data.decode import MediaFile, Span
-from avc_jax.data.plan import Plan
+from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Clip, Source
 
@@ -70,7 +70,7 @@ def fields(form: Format) -> dict[str, tuple[tuple[int, ...], type]]:
 
 
 class _Read(NamedTuple):
-    """What one file gave: frames where they were wanted, and sounds (zeros where they were not)."""
+    """What one file gave for its moments."""
 
     frames: list[np.ndarray]
     waveform: np.ndarray
@@ -136,73 +136,70 @@ class Reader:
         labels = self.plan.labels(visit) if self.pairing == "independent" else np.ones(len(draws.moment), np.int32)
         candidates = (self.plan.substitute(visit, attempt) if attempt else self.plan.clip(visit)
                       for attempt in range(MAX_ATTEMPTS))
-        index, own = self._first_good(candidates, draws.moment, frames=np.ones(len(labels), bool), sounds=labels == 1)
+        index, own = self._first_good(candidates, draws.moment, with_frames=True)
         return self._pairs(visit, index, own, labels, draws, draws.crop)
 
     def evaluate(self, index: int) -> Pairs:
         """One true and one false pair of a held-out clip, cropped at the centre; zero pairs if the clip is bad."""
         draws, labels = self.plan.draws(index), np.array([1, 0], np.int32)
-        own = self._try(index, draws.moment, frames=np.ones(2, bool), sounds=labels == 1)
+        own = self._try(index, draws.moment, with_frames=True)
         if own is None:
             return Pairs(*(np.zeros((0, *shape), dtype) for shape, dtype in fields(self.form).values()))
         return self._pairs(index, index, own, labels, draws, np.full((2, 2), 0.5))
 
-    def _pairs(self, visit: int, index: int, own: _Read, labels: np.ndarray, draws, crop: np.ndarray) -> Pairs:
-        """Joins the clip's frames and sounds with a partner's sounds, where a label asks for them."""
+    def _pairs(self, visit: int, index: int, own: _Read, labels: np.ndarray, draws: Draws, crop: np.ndarray) -> Pairs:
+        """Joins the clip's frames and sounds, and puts a partner's sounds where a label asks for them.
+
+        The clip's own sounds are read also where they are not used: a file that cannot give them is as bad for a false
+        pair as for a true one, or else its frames would be seen in false pairs only.
+        """
         clip, false = self.source.clips[index], labels == 0
         waveform, sound_s, sound_clip = own.waveform, own.sound_s, np.full(len(labels), index, np.int32)
         if false.any():
             candidates = (self.plan.partner(visit, attempt) for attempt in range(MAX_ATTEMPTS))
             others = (i for i in candidates if self.source.clips[i].file != clip.file)
-            partner, other = self._first_good(others, draws.partner_moment, frames=np.zeros(len(labels), bool), sounds=false)
-            waveform, sound_s = np.where(false[:, None], other.waveform, waveform), np.where(false, other.sound_s, sound_s)
-            sound_clip = np.where(false, partner, sound_clip).astype(np.int32)
+            sound_clip[false], other = self._first_good(others, draws.partner_moment[false], with_frames=False)
+            waveform[false], sound_s[false] = other.waveform, other.sound_s
         frame = np.stack([_crop(image, place, self.form.size) for image, place in zip(own.frames, crop, strict=True)])
         return Pairs(frame, waveform, labels, np.full(len(labels), clip.file, np.int32),
                      np.full(len(labels), index, np.int32), sound_clip, own.frame_s, sound_s)
 
-    def _first_good(self, candidates: Iterable[int], moment: np.ndarray, *, frames: np.ndarray, sounds: np.ndarray):
+    def _first_good(self, candidates: Iterable[int], moment: np.ndarray, *, with_frames: bool) -> tuple[int, _Read]:
         """(index, what was read) of the first candidate whose file is good."""
         for index in candidates:
-            read = self._try(index, moment, frames=frames, sounds=sounds)
+            read = self._try(index, moment, with_frames=with_frames)
             if read is not None:
                 return index, read
         self.quarantine.check()
         raise errors.DataError(f"No usable clip came up in {MAX_ATTEMPTS} draws from {self.source.root}; see the "
                                "quarantine ledger.")
 
-    def _try(self, index: int, moment: np.ndarray, *, frames: np.ndarray, sounds: np.ndarray) -> _Read | None:
-        """What was read, or None for a file that is in quarantine, now or since earlier."""
+    def _try(self, index: int, moment: np.ndarray, *, with_frames: bool) -> _Read | None:
+        """What was read, or None where the file cannot give it; then the file is in quarantine."""
         clip = self.source.clips[index]
-        if clip.path in self.quarantine:
-            return None
         try:
             with MediaFile(self.source.root / clip.path) as media:
-                return self._read(media, clip, moment, frames, sounds)
+                return self._read(media, clip, moment, with_frames)
         except errors.BadMedia as error:
             self.quarantine.add(clip.path, error)
             return None
 
-    def _read(self, media: MediaFile, clip: Clip, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
+    def _read(self, media: MediaFile, clip: Clip, moment: np.ndarray, with_frames: bool) -> _Read:
         try:
-            return self._read_within(media, _cut(media.span, clip), moment, frames, sounds)
+            return self._read_within(media, _cut(media.span, clip), moment, with_frames)
         except errors.BadMedia as error:
             if error.kind not in ("incomplete", "too_short"):
                 raise
         # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
-        return self._read_within(media, _cut(media.measure(), clip), moment, frames, sounds)
+        return self._read_within(media, _cut(media.measure(), clip), moment, with_frames)
 
-    def _read_within(self, media: MediaFile, span: Span, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
+    def _read_within(self, media: MediaFile, span: Span, moment: np.ndarray, with_frames: bool) -> _Read:
         frame_s, sound_s = draw_moments(span, moment, self.form.window_s)
-        images = media.frames(frame_s[frames], self.form.short_side) if frames.any() else []
-        waveform = np.zeros((len(moment), round(self.form.window_s * self.form.rate_hz)), np.int16)
-        if sounds.any():
-            waveform[sounds] = media.sounds(sound_s[sounds], self.form.window_s, self.form.rate_hz)
-            quiet = (np.abs(waveform[sounds].astype(np.int32)) <= 1).all(axis=1)
-            # A silent second of a sounding file is data; a file that is all silence is not.
-            if quiet.any() and media.is_silent():
-                raise errors.BadMedia("silent", "Its sound track is silent from beginning to end.")
-        return _Read(images, waveform, frame_s, sound_s)
+        waveform = media.sounds(sound_s.tolist(), self.form.window_s, self.form.rate_hz)
+        # A silent second of a sounding file is data; a file that is all silence is not.
+        if (np.abs(waveform.astype(np.int32)) <= 1).all(axis=1).any() and media.is_silent():
+            raise errors.BadMedia("silent", "Its sound track is silent from beginning to end.")
+        return _Read(media.frames(frame_s.tolist(), self.form.short_side) if with_frames else [], waveform, frame_s, sound_s)
 
 
 def _cut(span: Span, clip: Clip) -> Span:

@@ -135,9 +135,9 @@ class Checkpoints:
             raise errors.ConfigError(f"Checkpoint {step} of {self.folder} is of another model:\n" + "\n".join(lines[:10] + more))
 
     def _write_digests(self) -> None:
-        """Writes the digest of every committed step that has none; removes those of steps that are gone."""
-        steps = set(self.steps())
-        for step in steps:
+        """Writes the digest of the step that was just committed; removes those of steps that are gone."""
+        steps = self.steps()
+        for step in steps[-1:]:
             path = self._digests / f"{step}.json"
             if not path.exists():
                 temporary = path.with_suffix(".tmp")

@@ -47,13 +47,13 @@ def _train_steps(run: Run, state: State, writer) -> State:
     """Runs the steps that are left. When asked to stop, saves the last whole step and raises Stopped."""
     config, start = run.config, int(state.step)
     feed = Feed(_batches(run, start), meshes.batch_sharding(run.mesh), on_wait=run.guard.raise_if_stopped)
-    window = _Window(run, feed, writer)
+    window, profile = _Window(run, feed, writer), _Profile(run)
     try:
         step_fn = _compile(run)
         window.begin(start)
         for step in range(start + 1, config.train.steps + 1):
             batch = next(feed)
-            _profile(run, step)
+            profile.step(step)
             state, metrics = step_fn(state, batch)
             window.add(metrics)
             if step % config.train.log_every == 0 or step == config.train.steps:
@@ -74,6 +74,7 @@ def _train_steps(run: Run, state: State, writer) -> State:
         run.checkpoints.wait()
         raise errors.Stopped(f"{stopped} Saved at step {done}; the same command resumes.") from None
     finally:
+        profile.close()
         feed.close()
 
 
@@ -101,16 +102,26 @@ def _compile(run: Run):
     return compiled
 
 
-def _profile(run: Run, step: int) -> None:
-    """Opens and closes the profiler's window, if the config asks for one."""
-    config = run.config.train
-    if config.profile_at < 0:
-        return
-    if step == config.profile_at:
-        jax.profiler.start_trace(str(run.workdir.path / "profile"))
-    elif step == config.profile_at + config.profile_steps:
-        jax.profiler.stop_trace()
-        run.progress.say(f"Wrote a profile of {config.profile_steps} steps to {run.workdir.path / 'profile'}.")
+class _Profile:
+    """The profiler's window, if the config asks for one."""
+
+    def __init__(self, run: Run):
+        self._run, self._open = run, False
+        self._first, self._count = run.config.train.profile_at, run.config.train.profile_steps
+
+    def step(self, step: int) -> None:
+        """Opens or closes the window, before the step."""
+        if step == self._first:
+            jax.profiler.start_trace(str(self._run.workdir.path / "profile"))
+            self._open = True
+        elif step == self._first + self._count:
+            self.close()
+
+    def close(self) -> None:
+        if self._open:
+            jax.profiler.stop_trace()
+            self._open = False
+            self._run.progress.say(f"Wrote a profile to {self._run.workdir.path / 'profile'}; TensorBoard shows it.")
 
 
 class _Window:

@@ -27,8 +27,8 @@ def test_ledger_has_one_line_per_bad_file(tmp_path):
         {"path": "a.mp4", "kind": "damaged", "reason": "It is broken."},
         {"path": "ü/b.mp4", "kind": "silent", "reason": "Not a sound."},
     ]
-    assert "a.mp4" in quarantine
-    assert "c.mp4" not in quarantine
+    assert "a.mp4" in quarantine.reasons
+    assert "c.mp4" not in quarantine.reasons
 
 
 def test_ledger_is_read_again(tmp_path):
@@ -56,7 +56,7 @@ def test_line_cut_short_by_a_kill_is_passed_over_and_costs_no_other_line(tmp_pat
 def test_without_a_ledger_the_list_is_kept_in_memory():
     quarantine = Quarantine(None, 100, 0.5)
     quarantine.add("a.mp4", bad())
-    assert "a.mp4" in quarantine
+    assert "a.mp4" in quarantine.reasons
 
 
 @pytest.mark.parametrize(("files", "budget", "allowed"), [(100, 0.05, 5), (100, 0.0, 0), (10, 0.05, 1), (1, 1.0, 1), (3, 1.0, 3),
