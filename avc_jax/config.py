@@ -82,7 +82,8 @@ _AUGMENT = dict(
 _OPTIMIZER = dict(
     name=Key("adam", "Update rule.", choices=("adam", "sgd")),
     lr=Key(1e-4, "Peak learning rate.", low=0.0, high=1e3),
-    schedule=Key("constant", "Shape of the learning rate after warm-up; cosine ends at train.steps.", choices=("constant", "cosine", "exponential")),
+    schedule=Key("constant", "Shape of the learning rate after warm-up; cosine ends at train.steps.",
+                 choices=("constant", "cosine", "exponential")),
     warmup_steps=Key(0, "Steps of linear warm-up from zero.", low=0, high=10**9),
     decay_rate=Key(0.94, "schedule=exponential: factor applied every decay_steps.", low=0.0, high=1.0),
     decay_steps=Key(10000, "schedule=exponential: steps between factors.", low=1, high=10**9),
