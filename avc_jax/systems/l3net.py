@@ -125,16 +125,20 @@ def network(config) -> L3Net:
     )
 
 
+def _check_groups(config) -> None:
+    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
+    if group and rows > group and rows % group:
+        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
+                                 "config.train.batch_size / config.train.accumulate.")
+
+
 def make(config) -> base.System:
     """Builds the pure functions of L3-Net from a checked config.
 
     Raises:
       ConfigError: a batch does not split into groups of normalisation.
     """
-    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
-    if group and rows > group and rows % group:
-        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
-                                 "config.train.batch_size / config.train.accumulate.")
+    _check_groups(config)
     net = network(config)
     window, hop, fft_length = audio.stft_sizes(
         config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)

@@ -15,7 +15,7 @@ from avc_jax.data.feed import Feed
 from avc_jax.data.plan import Plan
 from avc_jax.parallel import mesh as meshes
 from avc_jax.train import step as steps
-from avc_jax.train.results import conclude, evaluate
+from avc_jax.train.results import conclude, evaluate, publish
 from avc_jax.train.run import Run
 from avc_jax.train.state import State
 from avc_jax.train.writers import make_writer
@@ -60,6 +60,7 @@ def _train_steps(run: Run, state: State, writer) -> State:
                 window.log(step, state)
             if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
                 evaluate(run, state, writer, max_clips=config.evaluate.max_clips)
+                publish(run, state)
                 window.begin(step)
             if step % config.train.checkpoint_every == 0 or step == config.train.steps:
                 window.check_finite(state)
@@ -72,6 +73,7 @@ def _train_steps(run: Run, state: State, writer) -> State:
             raise errors.Stopped(f"{stopped} No step was done; the same command goes on from step {done}.") from None
         run.checkpoints.save(state)
         run.checkpoints.wait()
+        publish(run, state)
         raise errors.Stopped(f"{stopped} Saved at step {done}; the same command resumes.") from None
     finally:
         profile.close()

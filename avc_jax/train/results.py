@@ -1,6 +1,7 @@
 """What a run concludes: evaluations, results.json, and the report page."""
 
 import time
+from pathlib import Path
 
 import jax
 import jaxlib
@@ -58,13 +59,18 @@ def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None
 
 
 def conclude(run: Run, state: State, writer) -> None:
-    """At the last step: saves, evaluates on every held-out clip, writes results.json and the page."""
+    """At the last step: saves, evaluates on every held-out clip, and publishes."""
     run.checkpoints.save(state)
     run.checkpoints.wait()
     write_facts(run, state)
     evaluate(run, state, writer)
-    page = report.write(run.workdir.path)
-    run.progress.say(f"Done at step {int(state.step)}. The report: {page}")
+    run.progress.say(f"Done at step {int(state.step)}. The report: {publish(run, state)}")
+
+
+def publish(run: Run, state: State) -> Path:
+    """Brings results.json and the page up to a state; returns the page."""
+    write_facts(run, state)
+    return report.write(run.workdir.path)
 
 
 def evaluate_checkpoint(run: Run) -> None:
@@ -85,9 +91,8 @@ def evaluate_checkpoint(run: Run) -> None:
                                f"{run.source.count_splits()}.")
     state = run.checkpoints.restore_newest_valid(run.template)
     assert state is not None  # there are steps
-    write_facts(run, state)
     evaluate(run, state)
-    run.progress.say(f"The report: {report.write(run.workdir.path)}")
+    run.progress.say(f"The report: {publish(run, state)}")
 
 
 def write_facts(run: Run, state: State) -> None:

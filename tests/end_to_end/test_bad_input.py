@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 
+import jax
 import media
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from end_to_end import command
 
@@ -131,3 +134,14 @@ def test_too_many_bad_files_stop_the_run_with_the_worst_reasons(videos, cache, t
     printed = command.run(cache, *command.TINY, f"--workdir={tmp_path / 'w'}", f"--config.data.root={root}",
                           "--config.data.split=all", "--config.train.steps=40", expect=65)
     assert "unusable" in printed and "config.data.quarantine_budget" in printed and "e.g. bad/" in printed
+
+
+def test_a_run_that_diverges_stops_before_anything_bad_is_saved(videos, cache, tmp_path):
+    printed = command.run(cache, *command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}",
+                          "--config.optimizer.name=sgd", "--config.optimizer.lr=1000.0", "--config.train.steps=200", "--config.train.checkpoint_every=10",
+                          "--config.train.nonfinite_budget=2", expect=70)
+    assert "not finite" in printed
+    assert "config.optimizer.lr" in printed
+    for saved in (path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()):
+        leaves = jax.tree.leaves(ocp.StandardCheckpointer().restore(saved / "default")["params"])
+        assert all(np.isfinite(leaf).all() for leaf in leaves)
