@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+# One process per core; a file's tests stay together, because they share compiled fixtures.
+PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: demo test quick-test lint clean
 
@@ -15,10 +17,10 @@ demo: $(VENV)/installed
 	@echo "The picture is $(RUNS)/demo/report.html: open it in a browser."
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(PARALLEL)
 
 quick-test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(BIN)/python -m pytest tests $(PARALLEL) -m "not slow"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """What the end-to-end tests share: a folder of videos, a cache of compiled programs, one finished run."""
 
+import os
+
 import media
 import pytest
 from end_to_end import command
@@ -7,8 +9,11 @@ from end_to_end import command
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """Compiled programs, shared so that only the first run of each shape compiles."""
-    return tmp_path_factory.mktemp("cache")
+    """Compiled programs, shared (by parallel test processes too) so that only the first run of each shape compiles."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
