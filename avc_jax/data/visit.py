@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data.decode import Span
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.sources import Clip, Source
+from avc_jax.data.sources import Clip, Media, Source
 
 MAX_ATTEMPTS = 1000
 
@@ -177,22 +177,22 @@ class Reader:
         if clip.path in self.quarantine:
             return None
         try:
-            with MediaFile(self.source.root / clip.path) as media:
+            with self.source.open(clip) as media:
                 return self._read(media, clip, moment, frames, sounds)
         except errors.BadMedia as error:
             self.quarantine.add(clip.path, error)
             return None
 
-    def _read(self, media: MediaFile, clip: Clip, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
+    def _read(self, media: Media, clip: Clip, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
         try:
-            return self._read_within(media, _cut(media.span, clip), moment, frames, sounds)
+            return self._read_within(media, cut_span(media.span, clip), moment, frames, sounds)
         except errors.BadMedia as error:
             if error.kind not in ("incomplete", "too_short"):
                 raise
         # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
-        return self._read_within(media, _cut(media.measure(), clip), moment, frames, sounds)
+        return self._read_within(media, cut_span(media.measure(), clip), moment, frames, sounds)
 
-    def _read_within(self, media: MediaFile, span: Span, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
+    def _read_within(self, media: Media, span: Span, moment: np.ndarray, frames: np.ndarray, sounds: np.ndarray) -> _Read:
         frame_s, sound_s = draw_moments(span, moment, self.form.window_s)
         images = media.frames(frame_s[frames], self.form.short_side) if frames.any() else []
         waveform = np.zeros((len(moment), round(self.form.window_s * self.form.rate_hz)), np.int16)
@@ -205,7 +205,7 @@ class Reader:
         return _Read(images, waveform, frame_s, sound_s)
 
 
-def _cut(span: Span, clip: Clip) -> Span:
+def cut_span(span: Span, clip: Clip) -> Span:
     """The part of a file's span that belongs to the clip."""
     return Span(max(span.start_s, clip.start_s), min(span.end_s, clip.end_s))
 

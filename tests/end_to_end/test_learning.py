@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+
 from avc_jax import config as configs
 from avc_jax import systems
 from avc_jax.data import plan, quarantine, sources, visit
