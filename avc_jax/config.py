@@ -41,9 +41,9 @@ class Key:
 
 
 _DATA = dict(
-    source=Key("folder", "Where clips come from: files in a folder, or demo clips rendered into it first.",
-               choices=("folder", "rendered")),
-    root=Key("", "Folder that holds the videos (searched recursively).", free=True),
+    source=Key("folder", "Where clips come from: files in a folder, records made of them by avc_jax.prepare, or demo clips "
+               "rendered into the folder first.", choices=("folder", "records", "rendered")),
+    root=Key("", "Folder that holds the videos (searched recursively), or the records.", free=True),
     manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found."),
     split=Key("train", "Split to train on: train, validation, test, all, or a name in the manifest."),
     evaluate_split=Key("heldout", "Split to evaluate on; heldout means every clip that is not in data.split.",

@@ -142,6 +142,34 @@ class MediaFile:
         with plain_errors("damaged", _STRANGE):
             return self._sounds.windows(starts, window_s, rate_hz)
 
+    def stretch(self, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]:
+        """Returns what sound there is between two times, decoded and resampled in one piece, and when exactly it starts.
+
+        Args:
+          start_s, end_s: seconds; where the track begins later or ends earlier, so does the sound.
+          rate_hz: samples a second of the result.
+
+        Returns:
+          The time of the first sample in seconds, and int16[n]; as with `sounds`, mixed down to mono.
+
+        Raises:
+          BadMedia: incomplete (there is none), damaged, unreadable (the file vanished).
+        """
+        self._check_open()
+        if self._sounds is None:
+            raise ValueError("The file was opened with audio=False.")
+        _checked([start_s, end_s])
+        with plain_errors("damaged", _STRANGE):
+            return self._sounds.stretch(start_s, end_s, rate_hz)
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """(width, height) of the stored picture in pixels, as declared, before it is turned upright."""
+        self._check_open()
+        if self._pictures is None:
+            raise ValueError("The file was opened with video=False.")
+        return self._source.video.codec_context.width, self._source.video.codec_context.height
+
     def is_silent(self) -> bool:
         """Returns whether the whole track is digital silence: no |sample| above 1 on the scale of int16.
 

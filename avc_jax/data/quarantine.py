@@ -16,15 +16,16 @@ class Quarantine:
     damaged at another: if the ledger kept it out, the order in which threads met it would change the samples.
     """
 
-    def __init__(self, ledger: Path | None, num_files: int, budget: float):
+    def __init__(self, ledger: Path | None, num_files: int, budget: float, *, setting: str = "config.data.quarantine_budget"):
         """
         Args:
           ledger: the file to append to; None keeps the list in memory.
           num_files: how many files there are in all.
           budget: share of them that may be bad. One bad file is always allowed, unless the budget is 0.
+          setting: what the user calls the budget.
         """
         self._ledger, self._lock = ledger, threading.Lock()
-        self._num_files = num_files
+        self._num_files, self._setting = num_files, setting
         self._allowed = max(1, int(budget * num_files + 1e-6)) if budget > 0 else 0
         self.reasons: dict[str, tuple[str, str]] = {}
         self._before = ""  # what a new line needs in front
@@ -76,5 +77,5 @@ class Quarantine:
             lines.append(f"  {count} x {kind}, e.g. {path}: {reason}")
         raise errors.DataError(
             f"Found {len(reasons)} of {self._num_files} files unusable, expected at most {self._allowed} "
-            f"(config.data.quarantine_budget). The reasons:\n" + "\n".join(lines)
+            f"({self._setting}). The reasons:\n" + "\n".join(lines)
             + (f"\nAll of them are in {self._ledger}." if self._ledger else ""))

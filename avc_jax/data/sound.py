@@ -61,9 +61,23 @@ class Sounds:
             group = _group([starts_s[i] for i in order], window_s)
             pieces, errors = self._decode(starts_s[order[0]], starts_s[order[group - 1]] + window_s)
             for i in order[:group]:
-                out[i] = self._cut(pieces, errors, starts_s[i], window_s, rate_hz)
+                sound, begin, _ = _around(pieces, errors, starts_s[i], window_s, rate_hz)
+                out[i] = cut_window(sound, begin, out.shape[1], rate_hz)
             order = order[group:]
         return out
+
+    def stretch(self, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]:
+        """Returns the time of the first sample, and int16[n]; see `MediaFile.stretch`."""
+        pieces, errors = self._decode(start_s, end_s)
+        near = _near(pieces, start_s, end_s)
+        if near:
+            origin_s = _placed(near)
+            start_s, end_s = max(start_s, origin_s), min(end_s, origin_s + sum(p.count / p.form[2] for p in near))
+        if not near or end_s <= start_s:
+            raise BadMedia("incomplete", _LATE)
+        sound, begin, origin_s = _around(pieces, errors, start_s, end_s - start_s, rate_hz)
+        first = max(0, begin)
+        return origin_s + first / rate_hz, sound[first : begin + round((end_s - start_s) * rate_hz)]
 
     def is_silent(self) -> bool:
         """Returns whether the whole track is digital silence; see `MediaFile.is_silent`."""
@@ -149,30 +163,38 @@ class Sounds:
             return pieces, [float(packet.pts * stream.time_base)]
         return pieces, []
 
-    def _cut(
-        self, pieces: list[_Piece], errors: list[float], start_s: float, window_s: float, rate_hz: int
-    ) -> np.ndarray:
-        end_s = start_s + window_s
-        near = [p for p in pieces if p.end_s > start_s - _PAD_S and p.start_s < end_s + _PAD_S]
-        if any(start_s - _HOLE_S < e < end_s for e in errors):
-            raise BadMedia("damaged", _BROKEN)
-        if not near or near[0].start_s > start_s + _HOLE_S:
-            raise BadMedia("incomplete", _EARLY if pieces and pieces[0].start_s > start_s else _LATE)
-        if any(p.form != near[0].form for p in near):
-            raise BadMedia("damaged", _CHANGED)
-        origin_s, total = _placed(near), sum(p.count for p in near)
-        rate_in = near[0].form[2]
-        if start_s < origin_s - EDGE_S:
-            raise BadMedia("incomplete", _EARLY)
-        if end_s > origin_s + total / rate_in + EDGE_S:
-            raise BadMedia("incomplete", _LATE)
-        begin = round((start_s - origin_s) * rate_in)
-        low = max(0, begin - round(_PAD_S * rate_in))
-        high = min(total, begin + round((window_s + _PAD_S) * rate_in))
-        channels = near[0].samples.size // near[0].count // near[0].samples.shape[0]  # Per row: 1 if planar.
-        samples = np.concatenate([p.samples for p in near], axis=1)[:, low * channels : high * channels]
-        sound = _to_mono(np.ascontiguousarray(samples), near[0].form, rate_hz)
-        return _exact(sound, round((begin - low) / rate_in * rate_hz), round(window_s * rate_hz), rate_hz)
+
+def _around(
+    pieces: list[_Piece], errors: list[float], start_s: float, window_s: float, rate_hz: int
+) -> tuple[np.ndarray, int, float]:
+    """Returns int16[m] from a little before a window to a little after it, the index of the window's first sample
+    (which lies outside by at most 1 ms), and the time of sample 0.
+    """
+    end_s = start_s + window_s
+    near = _near(pieces, start_s, end_s)
+    if any(start_s - _HOLE_S < e < end_s for e in errors):
+        raise BadMedia("damaged", _BROKEN)
+    if not near or near[0].start_s > start_s + _HOLE_S:
+        raise BadMedia("incomplete", _EARLY if pieces and pieces[0].start_s > start_s else _LATE)
+    if any(p.form != near[0].form for p in near):
+        raise BadMedia("damaged", _CHANGED)
+    origin_s, total = _placed(near), sum(p.count for p in near)
+    rate_in = near[0].form[2]
+    if start_s < origin_s - EDGE_S:
+        raise BadMedia("incomplete", _EARLY)
+    if end_s > origin_s + total / rate_in + EDGE_S:
+        raise BadMedia("incomplete", _LATE)
+    begin = round((start_s - origin_s) * rate_in)
+    low = max(0, begin - round(_PAD_S * rate_in))
+    high = min(total, begin + round((window_s + _PAD_S) * rate_in))
+    channels = near[0].samples.size // near[0].count // near[0].samples.shape[0]  # Per row: 1 if planar.
+    samples = np.concatenate([p.samples for p in near], axis=1)[:, low * channels : high * channels]
+    sound = _to_mono(np.ascontiguousarray(samples), near[0].form, rate_hz)
+    return sound, round((begin - low) / rate_in * rate_hz), origin_s + low / rate_in
+
+
+def _near(pieces: list[_Piece], start_s: float, end_s: float) -> list[_Piece]:
+    return [p for p in pieces if p.end_s > start_s - _PAD_S and p.start_s < end_s + _PAD_S]
 
 
 def _group(starts_s: list[float], window_s: float) -> int:
@@ -205,8 +227,12 @@ def _placed(pieces: list[_Piece]) -> float:
     return (max(close) + min(close)) / 2
 
 
-def _exact(sound: np.ndarray, begin: int, count: int, rate_hz: int) -> np.ndarray:
-    """Cuts the window; at the two ends of the track it may move by up to 1 ms to stay within what exists."""
+def cut_window(sound: np.ndarray, begin: int, count: int, rate_hz: int) -> np.ndarray:
+    """Cuts int16[count] from `begin` on; at the two ends of the track it may move by up to 1 ms to stay within.
+
+    Raises:
+      BadMedia: incomplete.
+    """
     moved = max(0, min(begin, len(sound) - count))
     if abs(moved - begin) > round(EDGE_S * rate_hz) + 1 or len(sound) < count:
         raise BadMedia("incomplete", _LATE)

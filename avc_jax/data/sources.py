@@ -8,8 +8,12 @@ import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
 
 from avc_jax import errors
+from avc_jax.data.decode import MediaFile, Span
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 HASHED_SPLITS = ("train", "validation", "test")
@@ -35,12 +39,39 @@ class Clip:
     end_s: float = math.inf
 
 
+class Media(Protocol):
+    """What a visit asks of an open clip; `decode.MediaFile` says what each of these does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc) -> None: ...
+
+    @property
+    def span(self) -> Span: ...
+
+    def measure(self) -> Span: ...
+
+    def frames(self, times_s: Sequence[float], short_side: int | None = None) -> list[np.ndarray]: ...
+
+    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray: ...
+
+    def is_silent(self) -> bool: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Random access to clips by their place in `clips`."""
 
     root: Path
     clips: tuple[Clip, ...]
+
+    def open(self, clip: Clip) -> Media:
+        """Opens the file of a clip; the times of what comes out are on that file's clock.
+
+        Raises:
+          BadMedia: it cannot be opened, or is known to be of no use.
+        """
+        return MediaFile(self.root / clip.path)
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.
@@ -78,35 +109,38 @@ class Source:
         return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def open_folder(root: str, manifest: str, fractions: Sequence[float]) -> Source:
+def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
+                settings: tuple[str, str] = ("config.data.root", "config.data.manifest")) -> Source:
     """The clips of a folder: those of the manifest, or every video below root, sorted by path.
 
     Args:
       root: folder of media.
       manifest: CSV path, absolute or relative to root or to here; empty for none.
       fractions: shares of train, validation and test where no manifest gives splits.
+      settings: what the user calls root and manifest.
 
     Raises:
       MissingInputError: root or manifest does not exist, or there is no media file.
       DataError: the manifest cannot be read as one.
     """
     if not root:
-        raise errors.MissingInputError("config.data.root is empty: name the folder of videos, --config.data.root=FOLDER.")
-    folder = Path(root)
+        raise errors.MissingInputError(f"{settings[0]} is empty: name the folder of videos, --{settings[0].lstrip('-')}=FOLDER.")
+    folder, named = Path(root), f"{settings[0]}={root}"
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise errors.MissingInputError(f"config.data.root={root}: expected a folder of videos, found {found} there.")
-    rows = _read_manifest(folder, manifest) if manifest else [{"path": path} for path in _find(folder)]
+        raise errors.MissingInputError(f"{named}: expected a folder of videos, found {found} there.")
+    rows = (_read_manifest(folder, manifest, settings[1]) if manifest else
+            [{"path": path} for path in _find(folder, named)])
     if not rows:
         where = f"the manifest {manifest} lists none" if manifest else "it holds none, searched recursively"
-        raise errors.MissingInputError(f"config.data.root={root}: expected videos ({' '.join(EXTENSIONS)}), but {where}.")
+        raise errors.MissingInputError(f"{named}: expected videos ({' '.join(EXTENSIONS)}), but {where}.")
     files = {path: index for index, path in enumerate(sorted({row["path"] for row in rows}))}
     return Source(folder, tuple(_clip(row, files, fractions) for row in rows))
 
 
-def _find(folder: Path) -> list[str]:
+def _find(folder: Path, named: str) -> list[str]:
     def unreadable(error: OSError):
-        raise errors.MissingInputError(f"config.data.root={folder}: {error.filename} cannot be read: {error.strerror}.")
+        raise errors.MissingInputError(f"{named}: {error.filename} cannot be read: {error.strerror}.")
 
     found: list[str] = []
     entered: set[str] = set()
@@ -122,10 +156,10 @@ def _find(folder: Path) -> list[str]:
     return sorted(Path(path).relative_to(folder).as_posix() for path in found)
 
 
-def _read_manifest(folder: Path, manifest: str) -> list[dict[str, str]]:
+def _read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, str]]:
     path = next((p for p in (folder / manifest, Path(manifest)) if p.is_file()), None)
     if path is None:
-        raise errors.MissingInputError(f"config.data.manifest={manifest}: there is no such file in {folder} or here.")
+        raise errors.MissingInputError(f"{setting}={manifest}: there is no such file in {folder} or here.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -184,4 +218,8 @@ def open_source(config) -> Source:
             raise errors.MissingInputError("config.data.root is empty: name the folder to render the demo clips into.")
         render_folder(Path(data.root), num_clips=data.rendered_clips)
         return open_folder(data.root, "manifest.csv", data.split_fractions)
+    if data.source == "records":
+        from avc_jax.data.records.source import open_records
+
+        return open_records(config)
     return open_folder(data.root, data.manifest, data.split_fractions)

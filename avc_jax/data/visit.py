@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data.decode import Span
 from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.sources import Clip, Source
+from avc_jax.data.sources import Clip, Media, Source
 
 MAX_ATTEMPTS = 1000
 
@@ -178,22 +178,22 @@ class Reader:
         """What was read, or None where the file cannot give it; then the file is in quarantine."""
         clip = self.source.clips[index]
         try:
-            with MediaFile(self.source.root / clip.path) as media:
+            with self.source.open(clip) as media:
                 return self._read(media, clip, moment, with_frames)
         except errors.BadMedia as error:
             self.quarantine.add(clip.path, error)
             return None
 
-    def _read(self, media: MediaFile, clip: Clip, moment: np.ndarray, with_frames: bool) -> _Read:
+    def _read(self, media: Media, clip: Clip, moment: np.ndarray, with_frames: bool) -> _Read:
         try:
-            return self._read_within(media, _cut(media.span, clip), moment, with_frames)
+            return self._read_within(media, cut_span(media.span, clip), moment, with_frames)
         except errors.BadMedia as error:
             if error.kind not in ("incomplete", "too_short"):
                 raise
         # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
-        return self._read_within(media, _cut(media.measure(), clip), moment, with_frames)
+        return self._read_within(media, cut_span(media.measure(), clip), moment, with_frames)
 
-    def _read_within(self, media: MediaFile, span: Span, moment: np.ndarray, with_frames: bool) -> _Read:
+    def _read_within(self, media: Media, span: Span, moment: np.ndarray, with_frames: bool) -> _Read:
         frame_s, sound_s = draw_moments(span, moment, self.form.window_s)
         waveform = media.sounds(sound_s.tolist(), self.form.window_s, self.form.rate_hz)
         # A silent second of a sounding file is data; a file that is all silence is not.
@@ -202,7 +202,7 @@ class Reader:
         return _Read(media.frames(frame_s.tolist(), self.form.short_side) if with_frames else [], waveform, frame_s, sound_s)
 
 
-def _cut(span: Span, clip: Clip) -> Span:
+def cut_span(span: Span, clip: Clip) -> Span:
     """The part of a file's span that belongs to the clip."""
     return Span(max(span.start_s, clip.start_s), min(span.end_s, clip.end_s))
 

@@ -16,26 +16,30 @@ _NETWORK_SECTIONS = ("config.system.", "config.audio.", "config.data.frame", "co
 class Workdir:
     """One run's folder. Holds a lock while open, so that two runs cannot write into each other."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, *, flag: str = "--workdir"):
         """
+        Args:
+          path: of the folder, made if it does not exist.
+          flag: what the user calls it.
+
         Raises:
           CannotWriteError: the folder cannot be made or written.
           ConfigError: no folder was named, or another run is writing to it.
         """
         if not path:
-            raise errors.ConfigError("--workdir is missing: name a folder for checkpoints, metrics and the report.")
+            raise errors.ConfigError(f"{flag} is missing: name a folder to write to.")
         self.path = Path(path).absolute()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, held until close
         except OSError as error:
-            raise errors.CannotWriteError(f"--workdir={path} cannot be written: {error.strerror}.") from error
+            raise errors.CannotWriteError(f"{flag}={path} cannot be written: {error.strerror}.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
-            raise errors.ConfigError(f"--workdir={path} is in use by another run (process {owner}); wait for it or name "
+            raise errors.ConfigError(f"{flag}={path} is in use by another run (process {owner}); wait for it or name "
                                      "another folder.") from error
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))

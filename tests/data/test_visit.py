@@ -99,7 +99,7 @@ def drawn():
     source = listed("root", *names, *names)
     form = visits.Format(short_side=8, size=8, window_s=1.0, rate_hz=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(visits, "MediaFile", FakeMedia)
+        patch.setattr(sources, "MediaFile", FakeMedia)
         made = reader(source, form=form, pairs_per_visit=2)
         pairs = [made.train(visit) for visit in range(5000)]
     columns = {name: np.concatenate([getattr(pair, name) for pair in pairs]) for name in visits.fields(form)}
@@ -331,7 +331,7 @@ class Liar(FakeMedia):
 
 
 def test_span_is_measured_where_the_header_promised_too_much(monkeypatch):
-    monkeypatch.setattr(visits, "MediaFile", Liar)
+    monkeypatch.setattr(sources, "MediaFile", Liar)
     made = reader(listed("root", "0_0_10", "1_0_10"), pairs_per_visit=2)
     for visit in range(50):
         pairs, draws = made.train(visit), made.plan.draws(visit)
@@ -377,7 +377,7 @@ def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
 
 
 def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(source, monkeypatch):
-    class HalfDamaged(visits.MediaFile):
+    class HalfDamaged(sources.MediaFile):
         def __init__(self, path):
             super().__init__(path)
             self.is_damaged = path.name < "02"
@@ -387,7 +387,7 @@ def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(
                 raise errors.BadMedia("damaged", "It is damaged after its first second.")
             return super().frames(times_s, short_side)
 
-    monkeypatch.setattr(visits, "MediaFile", HalfDamaged)
+    monkeypatch.setattr(sources, "MediaFile", HalfDamaged)
     forwards, backwards = reader(source, budget=1.0), reader(source, budget=1.0)
     pairs = {visit: forwards.train(visit) for visit in range(12)}
     assert forwards.quarantine.reasons  # otherwise this tests nothing

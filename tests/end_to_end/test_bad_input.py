@@ -138,7 +138,8 @@ def test_too_many_bad_files_stop_the_run_with_the_worst_reasons(videos, cache, t
 
 def test_a_run_that_diverges_stops_before_anything_bad_is_saved(videos, cache, tmp_path):
     printed = command.run(cache, *command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}",
-                          "--config.optimizer.name=sgd", "--config.optimizer.lr=1000.0", "--config.train.steps=200", "--config.train.checkpoint_every=10",
+                          "--config.optimizer.name=sgd", "--config.optimizer.lr=1000.0", "--config.train.steps=200",
+                          "--config.train.checkpoint_every=10",
                           "--config.train.nonfinite_budget=2", expect=70)
     assert "not finite" in printed
     assert "config.optimizer.lr" in printed

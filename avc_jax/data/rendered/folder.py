@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
 import json
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
-import types
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import as_completed
 from pathlib import Path
 
+from avc_jax.data import processes
 from avc_jax.data.rendered.classes import NAMES
 from avc_jax.data.rendered.clips import (
     VERSION,
@@ -130,49 +126,20 @@ def _render_all(root: Path, recipe: Recipe, missing: list[int], num_clips: int, 
     progress = _Progress(len(missing), kept=num_clips - len(missing))
     chunks = [missing[i:i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = processes.count_cores()
     if workers < 1 or len(chunks) <= 1:
         for chunk in chunks:
             progress.add(_render_chunk(root, recipe, chunk))
     else:
-        # spawn: the caller may have started TensorFlow or JAX, whose threads do not survive a fork.
-        pool = ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"),
-                                   initializer=_start_worker, initargs=(os.getpid(),))
+        pool = processes.make_pool(min(workers, len(chunks)))
         try:
-            with _without_main():
+            with processes.without_main():
                 tasks = [pool.submit(_render_chunk, root, recipe, chunk) for chunk in chunks]
             for task in as_completed(tasks):
                 progress.add(task.result())
         finally:
             pool.shutdown(cancel_futures=True)
     progress.end()
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Hides the running script while processes are spawned.
-
-    Each would import it again, and with it all of JAX or TensorFlow, only to render clips; a script that
-    calls `render_folder` without an `if __name__ == "__main__"` guard would even call it again.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-def _start_worker(parent: int) -> None:
-    """Leaves Ctrl-C to the parent, and ends the worker when the parent is gone (it would wait for ever)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Progress:

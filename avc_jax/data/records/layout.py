@@ -1,0 +1,169 @@
+"""How a folder of records is laid out: which clip lies in which shard, and the files that say so.
+
+    recipe.json               what the records were asked to be
+    clips-SPLIT.array_record-00000-of-00002     a shard: the records of consecutive clips of a split
+    shards/<shard>.json       beside each finished shard: its digest, its clips, and why some have no record
+    dataset_info.json, features.json            for tensorflow-datasets
+    clips.jsonl               every clip and where it is; written last, so that its presence means that all is done
+    quarantine.jsonl, summary.json              for people
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from avc_jax import errors
+from avc_jax.data.sources import Clip, Source
+
+VERSION = 1
+DATASET = "clips"
+RECIPE, INDEX, SUMMARY, LEDGER = "recipe.json", "clips.jsonl", "summary.json", "quarantine.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a record holds of its clip.
+
+    Attributes:
+      fps: frames per second of the clip.
+      short_side: pixels of the shorter side of a frame.
+      quality: of the JPEGs.
+      rate_hz: sample rate of the sound.
+      window_s: a clip shorter than this is of no use; training may ask for sounds of this length or longer.
+      longest_s: a clip longer than this does not fit into one record.
+      clips_per_shard: consecutive clips of a split that share a shard, less those that are of no use.
+      split_fractions: shares of train, validation and test where no manifest gave splits.
+    """
+
+    fps: float = 5.0
+    short_side: int = 256
+    quality: int = 90
+    rate_hz: int = 48000
+    window_s: float = 1.0
+    longest_s: float = 600.0
+    clips_per_shard: int = 100
+    split_fractions: tuple[float, ...] = (0.8, 0.1, 0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The clips of one shard: (place among all clips, clip), in order."""
+
+    split: str
+    number: int
+    count: int
+    clips: tuple[tuple[int, Clip], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{DATASET}-{self.split}.array_record-{self.number:05d}-of-{self.count:05d}"
+
+
+def assign(source: Source, clips_per_shard: int) -> list[Shard]:
+    """The shards of all clips: the n-th clip of a split goes to the split's shard n // clips_per_shard.
+
+    Raises:
+      DataError: the name of a split cannot be part of a file name that tensorflow-datasets reads.
+    """
+    splits: dict[str, list[tuple[int, Clip]]] = {}
+    for place, clip in enumerate(source.clips):
+        splits.setdefault(clip.split, []).append((place, clip))
+    shards = []
+    for split, clips in sorted(splits.items()):
+        if not re.fullmatch(r"[A-Za-z]\w*", split, re.ASCII) or split == "all":
+            raise errors.DataError(f"The manifest names a split {split!r}; expected a letter, then letters, digits and _, "
+                                   "and not all, for tensorflow-datasets to read it. Rename it in the manifest.")
+        parts = [tuple(clips[i : i + clips_per_shard]) for i in range(0, len(clips), clips_per_shard)]
+        shards += [Shard(split, number, len(parts), part) for number, part in enumerate(parts)]
+    return shards
+
+
+def sidecar(folder: Path, shard_name: str) -> Path:
+    """The file whose presence means that a shard is finished."""
+    return folder / "shards" / f"{shard_name}.json"
+
+
+def describe(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """What recipe.json says."""
+    return {"version": VERSION, "clips_sha256": source.sha256(), **json.loads(json.dumps(dataclasses.asdict(recipe)))}
+
+
+def recipe_from(described: dict[str, Any]) -> Recipe:
+    """The recipe that `describe` was given.
+
+    Raises:
+      DataError: it is of another version of avc_jax.
+    """
+    if described.get("version") != VERSION:
+        raise errors.DataError(f"The records are of version {described.get('version')}, expected {VERSION}: make them again "
+                               "with avc_jax.prepare.")
+    values = {field.name: described[field.name] for field in dataclasses.fields(Recipe)}
+    return Recipe(**values | {"split_fractions": tuple(values["split_fractions"])})
+
+
+def own_suffix() -> str:
+    """Ends the name of a file that is not finished; another process, maybe an orphan of a killed run, uses another."""
+    return f"{os.getpid()}.tmp"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is whole and on the disk once it has its name.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{own_suffix()}")
+    temporary.write_text(text)
+    commit(temporary, path)
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Gives a finished file its name, after its bytes have reached the disk."""
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed run left half written."""
+    for path in [*folder.glob(".*.tmp"), *(folder / "shards").glob(".*.tmp")]:
+        path.unlink(missing_ok=True)
+
+
+def write_index(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes clips.jsonl from rows of `clip` with either `shard` and `record`, or `kind` and `reason`."""
+    write_text(folder / INDEX, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The rows of clips.jsonl.
+
+    Raises:
+      MissingInputError: the folder holds no finished records.
+      DataError: the file is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        begun = (folder / RECIPE).is_file()
+        raise errors.MissingInputError(
+            f"{folder}: expected records made by avc_jax.prepare, found "
+            + ("unfinished ones; run the command that makes them again." if begun else "none there."))
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["clip"] = Clip(*row["clip"])
+        return rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.DataError(f"{path} is damaged ({error}); run avc_jax.prepare again to write it anew.") from error

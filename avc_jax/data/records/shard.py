@@ -1,0 +1,172 @@
+"""One shard: a transaction. Its file and then its sidecar get their names only when they are whole and on the disk."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python import array_record_module
+
+from avc_jax import errors
+from avc_jax.data.records import layout
+from avc_jax.data.records.clip import read_content, source_bytes
+from avc_jax.data.records.example import Content, DamagedRecord, parse, serialize
+
+# One record per chunk, for random access; JPEGs and sound hardly get smaller by compression.
+_OPTIONS = "group_size:1,uncompressed"
+_LEAST_DBFS = 20 * math.log10(1 / 32768)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A shard to be made of the clips below `videos`, in the folder `out`."""
+
+    videos: Path
+    out: Path
+    shard: layout.Shard
+    recipe: layout.Recipe
+
+
+def make_shard(job: Job, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """Makes a shard, unless it is there already and whole, and returns what its sidecar says.
+
+    Args:
+      job: what to make.
+      should_stop: asked between clips.
+
+    Raises:
+      Stopped: `should_stop` said so; nothing of the shard is left.
+      CannotWriteError: the folder cannot be written.
+    """
+    found = read_finished(job)
+    if found is not None:
+        return found | {"kept": True}
+    path = job.out / job.shard.name
+    temporary = path.with_name(f".{path.name}.{layout.own_suffix()}")
+    try:
+        # Until all shards are finished again, an index of before may be wrong.
+        for stale in (job.out / layout.INDEX, layout.sidecar(job.out, path.name)):
+            stale.unlink(missing_ok=True)
+        temporary.touch()  # for a better error than the record writer's
+        description = _write(job, temporary, should_stop)
+        layout.commit(temporary, path)
+        layout.write_text(layout.sidecar(job.out, path.name), json.dumps(description) + "\n")
+    except (OSError, RuntimeError) as error:
+        raise errors.CannotWriteError(f"{path} cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return description | {"kept": False}
+
+
+def read_finished(job: Job) -> dict[str, Any] | None:
+    """The sidecar of a finished shard whose bytes are still those written, and whose source files have kept their sizes."""
+    path = job.out / job.shard.name
+    try:
+        description = json.loads(layout.sidecar(job.out, path.name).read_text())
+        rows = [*description["records"], *description["rejected"]]
+        sizes = {row["clip"]: row["source_bytes"] for row in rows}
+        if sizes != {place: source_bytes(job.videos, clip) for place, clip in job.shard.clips}:
+            return None
+        return description if description["sha256"] == file_sha256(path) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_records(path: Path, count: int) -> Iterator[bytes | DamagedRecord]:
+    """The records of a shard in order, each by itself; for one that cannot be read, why."""
+    try:
+        reader = open_shard(path)
+    except (OSError, RuntimeError) as error:
+        yield from (DamagedRecord(f"the shard cannot be read ({error})") for _ in range(count))
+        return
+    for place in range(count):
+        try:
+            yield reader.read([place])[0]
+        except (RuntimeError, IndexError) as error:
+            yield DamagedRecord(str(error))
+
+
+def open_shard(path: Path):
+    """An ArrayRecord reader for random access.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      RuntimeError: it cannot be read.
+    """
+    if not path.is_file():  # The reader would end the process.
+        raise FileNotFoundError(f"there is no {path}")
+    return array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0", file_reader_buffer_size=32768)
+
+
+def _write(job: Job, temporary: Path, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
+    records: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    digests = []
+    for place, clip in job.shard.clips:
+        if should_stop():
+            writer.close()
+            raise errors.Stopped("Stopped.")
+        row = {"clip": place, "path": clip.path, "source_bytes": source_bytes(job.videos, clip)}
+        try:
+            content = read_content(job.videos, place, clip, job.recipe)
+        except errors.BadMedia as error:
+            rejected.append(row | {"kind": error.kind, "reason": str(error)})
+            continue
+        record = serialize(content)
+        writer.write(record)
+        digests.append(hashlib.sha256(record).digest())
+        records.append(row | {"bytes": len(record)} | _statistics(content, job.recipe.window_s))
+    writer.close()
+    _read_back(temporary, digests)
+    return {"sha256": file_sha256(temporary), "bytes": temporary.stat().st_size, "records": records, "rejected": rejected}
+
+
+def _read_back(path: Path, digests: list[bytes]) -> None:
+    """Raises OSError unless the file holds the records with these digests."""
+    found = [b"" if isinstance(record, DamagedRecord) else hashlib.sha256(record).digest()
+             for record in read_records(path, len(digests))]
+    if found != digests or open_shard(path).num_records() != len(digests):
+        raise OSError("what was written reads back differently; is the disk full?")
+
+
+def _statistics(content: Content, window_s: float) -> dict[str, float]:
+    """Length in seconds, loudness in dBFS (RMS, at least that of one unit of int16), and the share of windows that are
+    digital silence."""
+    sound = content.sound.astype(np.float64)
+    rms = math.sqrt(float(np.mean(sound**2))) / 32768 if len(sound) else 0.0
+    size = max(1, round(window_s * content.rate_hz))
+    windows = np.abs(sound[: len(sound) // size * size].reshape(-1, size))
+    silent = float((windows <= 1).all(axis=1).mean()) if len(windows) else float((np.abs(sound) <= 1).all())
+    return {"seconds": len(sound) / content.rate_hz, "frames": len(content.frames),
+            "rms_dbfs": round(max(_LEAST_DBFS, 20 * math.log10(max(rms, 1e-9))), 3), "silent_share": round(silent, 6)}
+
+
+def damages(folder: Path, shard_name: str) -> list[str]:
+    """What is wrong with a finished shard, a line for each damage; every record is read and checked against its digest."""
+    path, lines = folder / shard_name, []
+    try:
+        description = json.loads(layout.sidecar(folder, shard_name).read_text())
+        rows, sha256 = description["records"], description["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        return [f"{shard_name}: its sidecar {layout.sidecar(folder, shard_name)} cannot be read ({error})"]
+    for number, (record, row) in enumerate(zip(read_records(path, len(rows)), rows, strict=True)):
+        try:
+            if isinstance(record, DamagedRecord):
+                raise record
+            if parse(record, check=True).clip != row["clip"]:
+                raise DamagedRecord("it is of another clip")
+        except DamagedRecord as error:
+            lines.append(f"{shard_name}, record {number} ({row['path']}): {error}")
+    if not lines and file_sha256(path) != sha256:
+        lines.append(f"{shard_name}: every record is good, but bytes between them have changed")
+    return lines

@@ -1,0 +1,100 @@
+"""Decodes a folder of videos once, into checked records that training reads instead of them.
+
+    python -m avc_jax.prepare --videos=VIDEOS --out=RECORDS
+    python -m avc_jax.prepare --out=RECORDS --verify
+
+The same command goes on where it was stopped or killed, and makes anew whatever was damaged. Exit codes are those of
+avc_jax.main.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from avc_jax import command, errors
+
+_VIDEOS = flags.DEFINE_string("videos", "", "Folder of videos, searched recursively.")
+_OUT = flags.DEFINE_string("out", "", "Folder of records, made if it does not exist.")
+_MANIFEST = flags.DEFINE_string("manifest", "", "CSV with path[,split,label,start_s,end_s]; empty: every video found.")
+_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core; 1: none beside this one.", lower_bound=0)
+_VERIFY = flags.DEFINE_bool("verify", False, "Reread every record and check it; after making them if --videos is given.")
+_BUDGET = flags.DEFINE_float("quarantine_budget", 0.05, "Share of files that may be bad (one always may, unless 0).",
+                             lower_bound=0.0, upper_bound=1.0)
+_FPS = flags.DEFINE_float("fps", 5.0, "Frames kept per second.", lower_bound=0.01, upper_bound=1000.0)
+_SHORT_SIDE = flags.DEFINE_integer("short_side", 256, "Pixels of the shorter side of a frame.", lower_bound=8, upper_bound=4096)
+_QUALITY = flags.DEFINE_integer("quality", 90, "Quality of the JPEGs.", lower_bound=1, upper_bound=100)
+_RATE_HZ = flags.DEFINE_integer("rate_hz", 48000, "Sample rate of the sound.", lower_bound=1000, upper_bound=192000)
+_WINDOW_S = flags.DEFINE_float("window_s", 1.0, "Clips shorter than this are rejected.", lower_bound=0.05, upper_bound=60.0)
+_LONGEST_S = flags.DEFINE_float("longest_s", 600.0, "Clips longer than this are rejected: a record is read whole.",
+                                lower_bound=0.05, upper_bound=7200.0)
+_PER_SHARD = flags.DEFINE_integer("clips_per_shard", 100, "Clips per shard.", lower_bound=1, upper_bound=1_000_000)
+_FRACTIONS = flags.DEFINE_list("split_fractions", ["0.8", "0.1", "0.1"],
+                               "Shares of train, validation, test where no manifest gives splits.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command and returns its exit code."""
+    return command.run(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> None:
+    if any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:]):
+        print(__doc__, flags.FLAGS.module_help(sys.modules[__name__]), sep="\n")
+        return
+    command.parse_flags(argv)
+    fractions = _fractions()
+    from avc_jax.data.records.make import refuse_other_folder
+    from avc_jax.data.sources import open_folder
+    from avc_jax.train.guard import Guard
+    from avc_jax.train.workdir import Workdir
+
+    with Guard() as guard:
+        if _VERIFY.value and not _VIDEOS.value:
+            _verify(guard)
+            return
+        source = open_folder(_VIDEOS.value, _MANIFEST.value, fractions, settings=("--videos", "--manifest"))
+        refuse_other_folder(_OUT.value)
+        with contextlib.closing(Workdir(_OUT.value, flag="--out")) as workdir:
+            _make(source, workdir, fractions, guard)
+        if _VERIFY.value:
+            _verify(guard)
+
+
+def _fractions() -> tuple[float, ...]:
+    try:
+        values = tuple(float(value) for value in _FRACTIONS.value)
+    except ValueError:
+        values = ()
+    if len(values) != 3 or min(values) < 0 or abs(sum(values) - 1) > 1e-6:
+        raise errors.ConfigError(f"--split_fractions: found {','.join(_FRACTIONS.value)}, expected three shares that sum to 1, "
+                                 "such as 0.8,0.1,0.1.")
+    return values
+
+
+def _make(source, workdir, fractions: tuple[float, ...], guard) -> None:
+    from avc_jax.data.records import make
+    from avc_jax.data.records.layout import Recipe
+
+    recipe = Recipe(_FPS.value, _SHORT_SIDE.value, _QUALITY.value, _RATE_HZ.value, _WINDOW_S.value, _LONGEST_S.value,
+                    _PER_SHARD.value, fractions)
+    try:
+        summary = make.make_records(source, workdir, recipe, guard, workers=_WORKERS.value, budget=_BUDGET.value)
+    except errors.Stopped as stopped:
+        raise errors.Stopped(f"{stopped} Finished shards stay; the same command goes on.") from None
+    print(make.summary_text(summary))
+    print(f"Train on them with --config.data.source=records --config.data.root={_OUT.value}")
+
+
+def _verify(guard) -> None:
+    from avc_jax.data.records import make
+
+    if not os.path.isdir(_OUT.value):
+        raise errors.MissingInputError(f"--out={_OUT.value}: there is no such folder, so nothing to verify.")
+    print(f"Verified: {make.verify(Path(_OUT.value), guard)} records are as they were written.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
