@@ -40,16 +40,18 @@ class Key:
     free: bool = False
 
 
+# What only says which clips there are may change on resume: the work directory knows the list of clips by its digest.
 _DATA = dict(
     source=Key("folder", "Where clips come from: files in a folder, records made of them by avc_jax.prepare, or demo clips "
-               "rendered into the folder first.", choices=("folder", "records", "rendered")),
+               "rendered into the folder first.", choices=("folder", "records", "rendered"), free=True),
     root=Key("", "Folder that holds the videos (searched recursively), or the records.", free=True),
-    manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found."),
+    manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found.",
+                 free=True),
     split=Key("train", "Split to train on: train, validation, test, all, or a name in the manifest."),
     evaluate_split=Key("heldout", "Split to evaluate on; heldout means every clip that is not in data.split.",
                        free=True),
     split_fractions=Key((0.8, 0.1, 0.1), "Shares of train, validation, test, by a stable hash of the path, where "
-                        "no manifest gives splits.", low=0.0, high=1.0),
+                        "no manifest gives splits.", low=0.0, high=1.0, free=True),
     pairing=Key("independent", "How false pairs are made: sound of another file (independent, the paper), or the "
                 "batch's own sounds rolled by one (shared: half the cost).", choices=("independent", "shared")),
     pairs_per_visit=Key(1, "Pairs taken from one visit to a file; they land in different batches.", low=1, high=1000),
@@ -60,7 +62,7 @@ _DATA = dict(
                           low=0.0, high=1.0, free=True),
     decode_threads=Key(0, "Files decoded at once; 0: one per core.", low=0, high=1024, free=True),
     prefetch_batches=Key(2, "Batches held ready on the host.", low=1, high=64, free=True),
-    rendered_clips=Key(2048, "source=rendered: how many clips to render.", low=32, high=1_000_000),
+    rendered_clips=Key(2048, "source=rendered: how many clips to render.", low=32, high=1_000_000, free=True),
 )
 
 _AUDIO = dict(

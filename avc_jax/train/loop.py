@@ -18,7 +18,7 @@ from avc_jax.train import step as steps
 from avc_jax.train.results import conclude, evaluate, publish
 from avc_jax.train.run import Run
 from avc_jax.train.state import State
-from avc_jax.train.writers import make_writer
+from avc_jax.train.writers import average, make_writer
 
 
 def train(run: Run) -> None:
@@ -144,9 +144,8 @@ class _Window:
 
     def log(self, step: int, state: State) -> None:
         """Writes the means over the steps since the last log, and the rates."""
-        totals = jax.tree.map(lambda *values: sum(float(value) for value in values), *jax.device_get(self._metrics))
+        values = average(jax.device_get(self._metrics))
         self._metrics = []
-        values = {name: total / count for name, (total, count) in totals.items() if count}
         values |= self._run.progress.measure(step, self._feed.waited_s - self._waited_s)
         self._run.progress.report(step, values)
         values |= {"lr": float(self._run.schedule(step - 1)), "skipped": int(state.skipped)}

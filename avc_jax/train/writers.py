@@ -1,5 +1,6 @@
-"""Where metrics go: TensorBoard events through clu, and one JSON line a step. The only module that names clu's writers."""
+"""Where metrics go: TensorBoard events through clu, and one JSON line a step. The only module that names clu."""
 
+import functools
 import json
 import math
 import os
@@ -7,8 +8,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from clu import metric_writers
+from clu import metric_writers, metrics
 from clu.metric_writers import interface
+
+from avc_jax.systems.base import Metrics
 
 
 class JsonlWriter(interface.MetricWriter):
@@ -51,6 +54,13 @@ class JsonlWriter(interface.MetricWriter):
 
     def close(self) -> None:
         self._file.close()
+
+
+def average(steps: list[Metrics]) -> dict[str, float]:
+    """Name -> mean over several steps of metrics given as (sum, count); a metric that nothing counted for is left out."""
+    parts = [{name: metrics.Average(*pair) for name, pair in step.items()} for step in steps]
+    merged = functools.reduce(lambda one, other: {name: one[name].merge(other[name]) for name in one}, parts)
+    return {name: float(mean.compute()) for name, mean in merged.items() if mean.count}
 
 
 def make_writer(workdir: Path, start_step: int) -> interface.MetricWriter:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from avc_jax.train.writers import JsonlWriter, make_writer
+from avc_jax.train.writers import JsonlWriter, average, make_writer
 
 
 def lines(path):
@@ -66,3 +66,9 @@ def test_starting_anew_drops_every_line_of_a_step(tmp_path, path):
     path.write_text('{"step": 10, "a": 1}\n')
     make_writer(tmp_path, 0).close()
     assert path.read_text() == ""
+
+
+def test_average_weighs_steps_by_their_counts_and_leaves_out_what_nothing_counted_for():
+    steps = [{"loss": (np.float32(6), np.float32(4)), "none": (np.float32(0), np.float32(0))},
+             {"loss": (np.float32(1), np.float32(1)), "none": (np.float32(0), np.float32(0))}]
+    assert average(steps) == {"loss": pytest.approx(7 / 5)}
