@@ -46,5 +46,5 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 clean:
 	rm -rf $(VENV) $(RUNS)
 
-docs/config.md: avc_jax/config.py $(wildcard avc_jax/systems/*.py)
+docs/config.md: avc_jax/config.py avc_jax/schema.py $(wildcard avc_jax/systems/*.py)
 	@{ echo "# Config keys"; echo; echo "Written by \`make docs/config.md\`."; echo; $(BIN)/python -m avc_jax.config; } > $@

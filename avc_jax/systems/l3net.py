@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from avc_jax import audio, augment, errors, losses
-from avc_jax.config import Key
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool
+from avc_jax.schema import Key
 from avc_jax.systems import base
 
 CONFIG = dict(

@@ -113,6 +113,7 @@ def write_odd_files(folder) -> None:
     media.tone_video(folder / "capital.mp4", seconds=2.5).rename(folder / "CAPITAL.MP4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairing", ["independent", "shared"])
 def test_bad_files_go_to_the_ledger_and_odd_ones_are_used(videos, cache, tmp_path, pairing):
     root = tmp_path / "videos"
@@ -136,6 +137,7 @@ def test_too_many_bad_files_stop_the_run_with_the_worst_reasons(videos, cache, t
     assert "unusable" in printed and "config.data.quarantine_budget" in printed and "e.g. bad/" in printed
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_before_anything_bad_is_saved(videos, cache, tmp_path):
     printed = command.run(cache, *command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}",
                           "--config.optimizer.name=sgd", "--config.optimizer.lr=1000.0", "--config.train.steps=200",

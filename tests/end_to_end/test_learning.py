@@ -58,7 +58,7 @@ def rows(pairs, clips, moments) -> dict[str, np.ndarray]:
 
 
 def test_sixteen_real_clips_are_fitted(true_pairs):
-    accuracy = train("shared", lambda rng: rows(true_pairs, rng.permutation(CLIPS), rng.integers(MOMENTS, size=CLIPS)), 400)
+    accuracy = train("shared", lambda rng: rows(true_pairs, rng.permutation(CLIPS), rng.integers(MOMENTS, size=CLIPS)), 320)
     assert accuracy[-50:].mean() > 0.95
 
 

@@ -46,6 +46,7 @@ def test_a_stopped_run_says_so_and_resumes(finished, videos, cache, tmp_path, nu
     assert command.results(tmp_path)["train"]["params_sha256"] == command.results(finished)["train"]["params_sha256"]
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_named_and_the_previous_one_used(finished, videos, cache, tmp_path):
     args = (*command.TINY, f"--workdir={tmp_path}", f"--config.data.root={videos}", "--config.train.checkpoint_every=7")
     command.run(cache, *args, "--config.train.steps=21")

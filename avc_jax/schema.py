@@ -1,0 +1,148 @@
+"""The schema of every config: each key with its type, its default, its bounds, and one line of help.
+
+Apart from the code that reads configs, so that a system can declare its keys without ml_collections being there.
+"""
+
+import dataclasses
+import difflib
+import importlib
+from typing import Any
+
+from avc_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One config key. Its type is the type of its default; an int is accepted where a float is expected.
+
+    Attributes:
+      default: the value unless a config file or flag says otherwise.
+      help: one line, shown in errors and in docs/config.md.
+      low, high: inclusive bounds for numbers (for each element of a tuple).
+      choices: the values allowed, if they are few.
+      free: True if the key may change when a run resumes, because it cannot change what is learned.
+    """
+
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+    free: bool = False
+
+
+# What only says which clips there are may change on resume: the work directory knows the list of clips by its digest.
+_DATA = dict(
+    source=Key("folder", "Where clips come from: files in a folder, records made of them by avc_jax.prepare, or demo clips "
+               "rendered into the folder first.", choices=("folder", "records", "rendered"), free=True),
+    root=Key("", "Folder that holds the videos (searched recursively), or the records.", free=True),
+    manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found.",
+                 free=True),
+    split=Key("train", "Split to train on: train, validation, test, all, or a name in the manifest."),
+    evaluate_split=Key("heldout", "Split to evaluate on; heldout means every clip that is not in data.split.",
+                       free=True),
+    split_fractions=Key((0.8, 0.1, 0.1), "Shares of train, validation, test, by a stable hash of the path, where "
+                        "no manifest gives splits.", low=0.0, high=1.0, free=True),
+    pairing=Key("independent", "How false pairs are made: sound of another file (independent, the paper), or the "
+                "batch's own sounds rolled by one (shared: half the cost).", choices=("independent", "shared")),
+    pairs_per_visit=Key(1, "Pairs taken from one visit to a file; they land in different batches.", low=1, high=1000),
+    window_s=Key(1.0, "Length of the sound of a pair, in seconds.", low=0.05, high=60.0),
+    frame_short_side=Key(256, "Frames are scaled so that the shorter side has this many pixels.", low=8, high=4096),
+    frame_size=Key(224, "Side of the square crop, in pixels.", low=8, high=4096),
+    quarantine_budget=Key(0.05, "Share of files that may be bad before the run stops (one file always may, unless 0).",
+                          low=0.0, high=1.0, free=True),
+    decode_threads=Key(0, "Files decoded at once; 0: one per core.", low=0, high=1024, free=True),
+    prefetch_batches=Key(2, "Batches held ready on the host.", low=1, high=64, free=True),
+    rendered_clips=Key(2048, "source=rendered: how many clips to render.", low=32, high=1_000_000, free=True),
+)
+
+_AUDIO = dict(
+    rate_hz=Key(48000, "Sounds are resampled to this rate, mono.", low=1000, high=192000),
+    stft_window_s=Key(0.01, "Length of the STFT window (periodic Hann), in seconds.", low=0.001, high=0.2),
+    stft_hop_s=Key(0.005, "Step between STFT windows, in seconds.", low=0.0005, high=0.2),
+    fft_length=Key(0, "FFT length in samples; 0: the next power of two of the window.", low=0, high=65536),
+    log_floor=Key(1e-12, "Magnitudes are floored here before the logarithm.", low=1e-18, high=1.0),
+    log_scale=Key(0.2, "The log-magnitude is multiplied by this.", low=1e-6, high=1e6),
+)
+
+_AUGMENT = dict(
+    flip=Key(True, "Mirror half of the training frames."),
+    brightness=Key(32 / 255, "Largest change of brightness, as a share of the full range.", low=0.0, high=1.0),
+    saturation=Key((0.5, 1.5), "Range of the factor on HSV saturation.", low=0.0, high=10.0),
+    gain=Key((0.9, 1.1), "Range of the factor on the whole second of sound.", low=0.0, high=10.0),
+)
+
+_OPTIMIZER = dict(
+    name=Key("adam", "Update rule.", choices=("adam", "sgd")),
+    lr=Key(1e-4, "Peak learning rate.", low=0.0, high=1e3),
+    schedule=Key("constant", "Shape of the learning rate after warm-up; cosine ends at train.steps.",
+                 choices=("constant", "cosine", "exponential")),
+    warmup_steps=Key(0, "Steps of linear warm-up from zero.", low=0, high=10**9),
+    decay_rate=Key(0.94, "schedule=exponential: factor applied every decay_steps.", low=0.0, high=1.0),
+    decay_steps=Key(10000, "schedule=exponential: steps between factors.", low=1, high=10**9),
+    momentum=Key(0.9, "name=sgd: momentum.", low=0.0, high=1.0),
+    weight_decay=Key(1e-5, "Weight decay on kernels.", low=0.0, high=1.0),
+    weight_decay_form=Key("l2", "l2: weight_decay * sum(W^2) is part of the loss (the paper's code); "
+                          "decoupled: as in AdamW.", choices=("l2", "decoupled")),
+    clip_norm=Key(0.0, "Clip gradients to this global norm; 0: never.", low=0.0, high=1e9),
+)
+
+_TRAIN = dict(
+    steps=Key(234375, "Steps to train for.", low=1, high=10**9, free=True),
+    batch_size=Key(256, "Pairs per step, over all devices and hosts (shared pairing scores twice as many).",
+                   low=2, high=1 << 20),
+    seed=Key(0, "Seed of parameters, order and random choices.", low=0, high=2**31 - 1),
+    accumulate=Key(1, "Split each batch into this many pieces and add up their gradients.", low=1, high=1024),
+    precision=Key("float32", "Precision of the computation; parameters are always float32.",
+                  choices=("float32", "bfloat16")),
+    remat=Key(False, "Recompute activations in the backward pass to save memory."),
+    ema_decay=Key(0.0, "Decay of the moving average of parameters that evaluation uses; 0: none.", low=0.0, high=0.999999),
+    nonfinite_budget=Key(10, "Steps with a non-finite loss or gradient that are skipped before the run stops.",
+                         low=0, high=10**9, free=True),
+    checkpoint_every=Key(1000, "Steps between checkpoints; the last step is always saved.", low=1, high=10**9, free=True),
+    keep_checkpoints=Key(3, "Checkpoints kept.", low=1, high=1000, free=True),
+    evaluate_every=Key(5000, "Steps between evaluations; 0: only at the end.", low=0, high=10**9, free=True),
+    log_every=Key(50, "Steps between lines of metrics.", low=1, high=10**9, free=True),
+    profile_at=Key(-1, "Step at which to record a profile; -1: never.", low=-1, high=10**9, free=True),
+    profile_steps=Key(5, "Steps in the profile.", low=1, high=1000, free=True),
+    compilation_cache=Key(True, "Keep compiled programs on disk, so that a restart does not compile again.", free=True),
+)
+
+_MESH = dict(
+    data=Key(-1, "Devices along the data axis; -1: all that are left.", low=-1, high=10**6, free=True),
+    fsdp=Key(1, "Devices along the axis that parameters are sharded over.", low=1, high=10**6, free=True),
+)
+
+_EVALUATE = dict(
+    batch_size=Key(0, "Pairs per evaluation step; 0: as in training.", low=0, high=1 << 20, free=True),
+    max_clips=Key(2000, "Clips scored by an evaluation during training; the last one and --mode=evaluate score all; "
+                  "0: always all.", low=0, high=10**9, free=True),
+    seed=Key(0, "Seed of the moments and false pairs that are scored.", low=0, high=2**31 - 1, free=True),
+    pairs_on_page=Key(16, "True and false pairs shown on the report page.", low=0, high=200, free=True),
+)
+
+SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
+                 evaluate=_EVALUATE)
+
+
+def schema(system: str) -> dict[str, dict[str, Key]]:
+    """section -> key -> Key, with the section `system` as the file of that system declares it (`CONFIG`).
+
+    Raises:
+      ConfigError: there is no such system.
+    """
+    from avc_jax import systems
+
+    if system not in systems.names():
+        raise errors.ConfigError(
+            f"config.system.name: found {system!r}, expected one of {', '.join(systems.names())}."
+            + nearest(system, systems.names()))
+    module = importlib.import_module(f"avc_jax.systems.{system}")
+    own = dict(name=Key(system, "Which system: a file of avc_jax/systems.", choices=tuple(systems.names())))
+    return {"system": own | module.CONFIG, **SECTIONS}
+
+
+def nearest(found: Any, names: Any) -> str:
+    """A question after the name that is most like what was found; empty if none is."""
+    close = difflib.get_close_matches(str(found), [str(name) for name in names], n=1, cutoff=0.5)
+    return f" Did you mean {close[0]}?" if close else ""
