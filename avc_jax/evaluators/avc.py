@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -137,7 +139,7 @@ def _for_people(columns: Batch, keep: int) -> Batch:
     return {name: value[rows] for name, value in columns.items()}
 
 
-def write_pairs(path, pairs: Batch, source: Source, config) -> None:
+def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
     """Writes pairs with their spectrograms and the names of their clips to an .npz for the report page."""
     window, hop, fft_length = audio.stft_sizes(
         config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)
@@ -145,6 +147,9 @@ def write_pairs(path, pairs: Batch, source: Source, config) -> None:
                                         floor=config.audio.log_floor, scale=config.audio.log_scale)
     names = np.array([clip.path for clip in source.clips])
     columns: dict[str, Any] = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
-    np.savez_compressed(
-        path, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz, window_s=config.data.window_s,
-        frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:  # a reader of the page sees the old pairs or the new ones, never half of them
+        np.savez_compressed(
+            file, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz, window_s=config.data.window_s,
+            frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)
+    os.replace(temporary, path)
