@@ -16,6 +16,7 @@ from absl import flags
 
 from avc_jax import command, errors
 from avc_jax import config as configs
+from avc_jax.train.guard import Guard
 
 _CONFIG = configs.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints, metrics, results and the report.")
@@ -32,15 +33,19 @@ def _run(argv: list[str]) -> None:
     if any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:]):
         print(__doc__, flags.FLAGS.module_help(sys.modules[__name__]), sep="\n")
         return
+    with Guard() as guard:
+        _run_guarded(argv, guard)
+
+
+def _run_guarded(argv: list[str], guard: Guard) -> None:
     config = configs.parse_flags(argv, _CONFIG)
     if _MODE.value == "evaluate" and not os.path.isdir(_WORKDIR.value):
         raise errors.MissingInputError(f"--workdir={_WORKDIR.value}: there is no such folder, so nothing to evaluate.")
     # What follows imports JAX's checkpoints and TensorFlow, which take seconds: whatever can be told without is told first.
     from avc_jax.data import sources
-    from avc_jax.train.guard import Guard
     from avc_jax.train.workdir import Workdir
 
-    with Guard() as guard, contextlib.closing(Workdir(_WORKDIR.value)) as workdir:
+    with contextlib.closing(Workdir(_WORKDIR.value)) as workdir:
         source = sources.open_source(config)
         if _MODE.value == "train":
             source.select(config.data.split)
@@ -49,7 +54,7 @@ def _run(argv: list[str]) -> None:
         _train_or_evaluate(config, workdir, source, guard, shlex.join(["python", "-m", "avc_jax.main", *argv[1:]]))
 
 
-def _train_or_evaluate(config, workdir, source, guard, typed: str) -> None:
+def _train_or_evaluate(config, workdir, source, guard: Guard, typed: str) -> None:
     from avc_jax.train.loop import train
     from avc_jax.train.results import evaluate_checkpoint
     from avc_jax.train.run import Run
