@@ -33,6 +33,14 @@ def run(command: Callable[[], None]) -> int:
         return errors.AvcError.exit_code
 
 
+def show_help(argv: list[str], module: str) -> bool:
+    """Prints what a command is for and its flags, if argv asks for that; returns whether it did."""
+    asked = any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:])
+    if asked:
+        print(sys.modules[module].__doc__, flags.FLAGS.module_help(sys.modules[module]), sep="\n")
+    return asked
+
+
 def parse_flags(argv: list[str]) -> None:
     """Parses argv into the absl flags that modules have defined.
 

@@ -113,6 +113,8 @@ def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
 
     def run() -> None:
+        if command.show_help(argv, __name__):
+            return
         command.parse_flags(argv)
         print(f"Exported and read back: {export(_CHECKPOINT.value, _OUT.value)}")
 

@@ -30,8 +30,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> None:
-    if any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:]):
-        print(__doc__, flags.FLAGS.module_help(sys.modules[__name__]), sep="\n")
+    if command.show_help(argv, __name__):
         return
     with Guard() as guard:
         _run_guarded(argv, guard)

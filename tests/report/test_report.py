@@ -261,15 +261,13 @@ def test_renders_without_console_errors(full, tmp_path_factory):
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     )
     flags += " --disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=2000"
-    try:
-        run = subprocess.run(
-            [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", path.as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("chromium did not come up in time")
+    # A page that hangs is a failure; the limit only allows for a busy machine.
+    run = subprocess.run(
+        [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert "CONSOLE" not in run.stderr
     assert "</html>" in run.stdout and "What it hears and sees" in run.stdout
