@@ -37,6 +37,14 @@ class Span:
     end_s: float
 
 
+def seconds(ticks: int, tick: tuple[int, int]) -> float:
+    """Returns the exactly rounded time of a number of ticks; a tick is (numerator, denominator) of a second.
+
+    Time bases are `fractions.Fraction`s, whose arithmetic took as long as decoding sound.
+    """
+    return ticks * tick[0] / tick[1]
+
+
 @contextmanager
 def plain_errors(kind: str, detail: str) -> Iterator[None]:
     """Turns whatever PyAV raises inside into BadMedia(kind, detail)."""
@@ -80,6 +88,7 @@ class Source:
         )
         # The old container is dropped, not closed: PyAV crashes when a stream of a closed one is touched.
         self._container, self.video, self.audio = container, video, audio
+        self._ticks = {s.index: s.time_base.as_integer_ratio() for s in (video, audio) if s is not None}
         self.fresh = True
         names = set(container.format.name.split(","))
         self.is_mov = "mov" in names
@@ -96,6 +105,10 @@ class Source:
         if self._container is not None:
             self._container.close()
         self._container = self.video = self.audio = None
+
+    def tick(self, stream) -> tuple[int, int]:
+        """Returns the time base of one of the two streams, for `seconds`."""
+        return self._ticks[stream.index]
 
     def rewind(self) -> None:
         """Opens the file again: the only seek to the beginning that works for every container."""

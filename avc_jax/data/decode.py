@@ -112,7 +112,46 @@ class MediaFile:
         if short_side is not None and short_side < 1:
             raise ValueError(f"short_side must be at least 1 pixel, got {short_side}.")
         with plain_errors("damaged", _STRANGE):
-            return self._pictures.at(times, short_side)
+            return self._pictures.whole(times, short_side)
+
+    def crops(self, times_s: Sequence[float], places: np.ndarray, short_side: int, size: int) -> np.ndarray:
+        """Returns a square crop of the frame on screen at each time, in the order asked; else as `frames`.
+
+        Args:
+          times_s: seconds, in any order, repeats allowed.
+          places: float64[n, 2], (y, x) in [0, 1) of each crop among all that the scaled, upright picture has room for.
+          short_side: pixels of the shorter side of the scaled picture.
+          size: pixels of the crop's side, at most short_side.
+
+        Returns:
+          uint8[n, size, size, 3].
+
+        Raises:
+          BadMedia: as `frames`.
+        """
+        self._check_open()
+        if self._pictures is None:
+            raise ValueError("The file was opened with video=False.")
+        times = _checked(times_s)
+        if not 1 <= size <= short_side:
+            raise ValueError(f"The crop must have 1 to short_side={short_side} pixels, got {size}.")
+        with plain_errors("damaged", _STRANGE):
+            return self._pictures.crops(times, places, short_side, size)
+
+    def key_times(self, times_s: Sequence[float]) -> list[float]:
+        """Returns when the last key frame at or before each time was shown, in seconds; decodes nothing.
+
+        Asking `frames` or `crops` for such a time decodes one frame. In a file whose packets carry no time stamps nobody can
+        say, and the time itself is returned.
+
+        Raises:
+          BadMedia: as `frames`.
+        """
+        self._check_open()
+        if self._pictures is None:
+            raise ValueError("The file was opened with video=False.")
+        with plain_errors("damaged", _STRANGE):
+            return self._pictures.key_times(_checked(times_s))
 
     def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
         """Returns windows of mono sound that start at the given times, to the nearest sample.

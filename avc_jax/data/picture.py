@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -31,6 +31,7 @@ _CAN_SKIP = {"h264", "mpeg1video", "mpeg2video", "vp8"}
 
 _EARLY = "A picture was asked for from before the first one in the file."
 _LATE = "A picture was asked for from after the last one the file really holds."
+_NO_KEY = "The file has no picture from which decoding could start."
 _BROKEN = "The pictures at the asked time are damaged and cannot be decoded."
 
 
@@ -41,24 +42,64 @@ class Pictures:
         self._source = source
         self._scaler = VideoReformatter()  # Kept, because setting up a scaler costs more than using it.
 
-    def at(self, times_s: Sequence[float], short_side: int | None) -> list[np.ndarray]:
+    def whole(self, times_s: Sequence[float], short_side: int | None) -> list[np.ndarray]:
         """Returns uint8[h, w, 3] for each time, in the order asked; see `MediaFile.frames`."""
-        waiting = sorted(set(times_s))
         shown: dict[float, np.ndarray] = {}
-        while waiting:
-            visit = _Visit(self._source, waiting)
-            shown.update(visit.frames(lambda frame: self._to_rgb(frame, short_side)))
-            waiting = waiting[len(visit.times_s) :]
+
+        def keep(frame: av.VideoFrame, time_s: float) -> None:
+            width, height = _display_size(frame, self._source.video.sample_aspect_ratio, short_side)
+            shown[time_s] = np.ascontiguousarray(_upright(self._to_rgb(frame, width, height), frame))
+
+        self._show(times_s, keep)
         return [shown[t].copy() if times_s.count(t) > 1 else shown[t] for t in times_s]
 
-    def _to_rgb(self, frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
-        """Scales, corrects non-square pixels, converts to RGB and turns the picture upright.
+    def crops(self, times_s: Sequence[float], places: np.ndarray, short_side: int, size: int) -> np.ndarray:
+        """Returns uint8[n, size, size, 3], in the order asked; see `MediaFile.crops`."""
+        crops = np.empty((len(times_s), size, size, 3), np.uint8)
+
+        def keep(frame: av.VideoFrame, time_s: float) -> None:
+            for row, asked_s in enumerate(times_s):
+                if asked_s == time_s:
+                    crops[row] = self._crop(frame, places[row], short_side, size)
+
+        self._show(times_s, keep)
+        return crops
+
+    def key_times(self, times_s: Sequence[float]) -> list[float]:
+        """Returns the time of the last key frame at or before each time; see `MediaFile.key_times`."""
+        found: dict[float, float] = {}
+        for visit in self._visits(times_s):
+            found.update(visit.key_times())
+        return [found[t] for t in times_s]
+
+    def _show(self, times_s: Sequence[float], keep: Callable[[av.VideoFrame, float], None]) -> None:
+        """Calls `keep` once for each of the times, in any order, with the frame on screen then."""
+        for visit in self._visits(times_s):
+            visit.show(keep)
+
+    def _visits(self, times_s: Sequence[float]) -> Iterator[_Visit]:
+        waiting = sorted(set(times_s))
+        while waiting:
+            visit = _Visit(self._source, waiting)
+            yield visit
+            waiting = waiting[len(visit.times_s) :]
+
+    def _crop(self, frame: av.VideoFrame, place: np.ndarray, short_side: int, size: int) -> np.ndarray:
+        """Returns uint8[size, size, 3]: the crop is cut out first and scaled second, so that no other pixel is scaled."""
+        aspect = self._source.video.sample_aspect_ratio
+        scaled = _display_size(frame, aspect, short_side)
+        x, y = _corner(frame, scaled, place, size)
+        if _is_planar(frame):
+            return _upright(self._to_rgb(_cut(frame, scaled, (x, y), size), size, size), frame)
+        return _upright(self._to_rgb(frame, *scaled)[y : y + size, x : x + size], frame)
+
+    def _to_rgb(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Scales the stored picture and converts it to RGB.
 
         Bilinear: swscale widens its filter by the scale factor when it shrinks a picture, so it averages like
         "area" and does not alias, and unlike that it is smooth when it enlarges one.
         """
-        width, height = _display_size(frame, self._source.video.sample_aspect_ratio, short_side)
-        image = self._scaler.reformat(
+        return self._scaler.reformat(
             frame,
             width,
             height,
@@ -67,7 +108,6 @@ class Pictures:
             dst_color_range="JPEG",
             threads=1,
         ).to_ndarray()
-        return np.ascontiguousarray(_upright(image, frame))
 
 
 class _Visit:
@@ -99,7 +139,8 @@ class _Visit:
         return math.inf
 
     def _tick(self, time_s: float) -> float:
-        return time_s / self._source.video.time_base + self._slack
+        numerator, denominator = self._source.tick(self._source.video)
+        return time_s * denominator / numerator + self._slack
 
     def _key_before(self, time_s: float) -> int | None:
         """Returns the index entry of the key frame to start from, None without a useful index."""
@@ -163,19 +204,32 @@ class _Visit:
             if beyond >= _MOST_REORDERED or (packet.dts is not None and packet.dts > last and beyond):
                 return
 
-    def frames(self, convert) -> dict[float, np.ndarray]:
-        """Returns the converted frame on screen at each of `times_s`."""
+    def key_times(self) -> dict[float, float]:
+        """Returns the time of the last key frame at or before each of `times_s`."""
+        tick_s = float(self._source.video.time_base)
+        keys = [p.pts for p in self._packets if p.is_keyframe]
+        if not keys:
+            raise BadMedia("damaged", _NO_KEY)
+        if any(key is None for key in keys):
+            return {t: t for t in self.times_s}  # It cannot be said which; any frame will do.
+        if keys[0] > self._tick(self.times_s[0]):
+            raise BadMedia("incomplete", _EARLY)
+        return {t: max(key for key in keys if key <= self._tick(t)) * tick_s for t in self.times_s}
+
+    def show(self, keep: Callable[[av.VideoFrame, float], None]) -> None:
+        """Calls `keep` with the frame on screen at each of `times_s`, and the time."""
         if not self._packets:
-            raise BadMedia("damaged", "The file has no picture from which decoding could start.")
+            raise BadMedia("damaged", _NO_KEY)
         if any(p.pts is None for p in self._packets):
-            return self._frames_without_plan(convert)
+            self._show_without_plan(keep)
+            return
         first = self._packets[0].pts
         stamps = sorted(p.pts for p in self._packets if p.pts >= first and not p.is_discard)
-        chosen = {t: self._on_screen(stamps, self._tick(t)) for t in self.times_s}
-        images = self._decode(set(chosen.values()), convert)
-        if images is None:
-            return self._frames_without_plan(convert)
-        return {t: images[stamp] for t, stamp in chosen.items()}
+        wanted: dict[int, list[float]] = {}
+        for t in self.times_s:
+            wanted.setdefault(self._on_screen(stamps, self._tick(t)), []).append(t)
+        if not self._decode(wanted, keep):
+            self._show_without_plan(keep)
 
     def _on_screen(self, stamps: list[int], tick: float) -> int:
         place = bisect_right(stamps, tick)
@@ -193,17 +247,16 @@ class _Visit:
         if tick - self._slack > last + (duration or 0) + EDGE_S / stream.time_base:
             raise BadMedia("incomplete", _LATE)
 
-    def _decode(self, wanted: set[int], convert) -> dict[int, np.ndarray] | None:
-        """Decodes the frames with the wanted time stamps; None if all decodes without showing one of them.
+    def _decode(self, wanted: dict[int, list[float]], keep: Callable[[av.VideoFrame, float], None]) -> bool:
+        """Decodes the frames with the wanted time stamps; False if all decodes without showing one of them.
 
         Raises:
           BadMedia: damaged, if a wanted frame or one since its key frame cannot be decoded.
         """
         context = self._source.video.codec_context
         skips = context.name in _CAN_SKIP
-        images: dict[int, np.ndarray] = {}
         tainted, taint = set(), False
-        unfed = set(wanted)
+        unfed, unseen = set(wanted), set(wanted)
         for packet in [*self._packets, None]:
             if packet is not None and not unfed:
                 continue  # Everything wanted was handed in: drain the decoder instead of decoding further.
@@ -220,15 +273,17 @@ class _Visit:
                     continue
                 if frame.is_corrupt or frame.pts in tainted:
                     raise BadMedia("damaged", _BROKEN)
-                images[frame.pts] = convert(frame)
-            if len(images) == len(wanted):
-                return images
+                for t in wanted[frame.pts]:
+                    keep(frame, t)
+                unseen.discard(frame.pts)
+            if not unseen:
+                return True
         if tainted:
             raise BadMedia("damaged", _BROKEN)
-        return None
+        return False
 
-    def _frames_without_plan(self, convert) -> dict[float, np.ndarray]:
-        """As `frames`, by the decoder's own time stamps: for packets without any, and hidden frames (VP8)."""
+    def _show_without_plan(self, keep: Callable[[av.VideoFrame, float], None]) -> None:
+        """As `show`, by the decoder's own time stamps: for packets without any, and hidden frames (VP8)."""
         context = self._source.video.codec_context
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
@@ -250,7 +305,8 @@ class _Visit:
                 self._check_end(last.pts, last.duration, self._tick(t))
         if any(frame.is_corrupt for frame in best.values()):
             raise BadMedia("damaged", _BROKEN)
-        return {t: convert(frame) for t, frame in best.items()}
+        for t, frame in best.items():
+            keep(frame, t)
 
 
 def _feed(context, packet: av.Packet | None) -> tuple[list[av.VideoFrame], bool]:
@@ -291,3 +347,50 @@ def _display_size(frame: av.VideoFrame, aspect: Fraction | None, short_side: int
     width, height = frame.width * stretch, float(frame.height)
     scale = 1.0 if short_side is None else short_side / min(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _corner(frame: av.VideoFrame, scaled: tuple[int, int], place: np.ndarray, size: int) -> tuple[int, int]:
+    """Returns (x, y) of the crop at a place (y, x) in [0, 1) of the upright picture, every offset being equally likely,
+    in the scaled picture before it is turned upright.
+    """
+    a, b, c, d = _matrix(frame)
+    y, x = place
+    if _is_turned(frame):
+        y, x, a, d = x, y, b, c
+    x, y = (int(share * (side - size + 1)) for share, side in zip((x, y), scaled, strict=True))
+    return (scaled[0] - size - x if a < 0 else x), (scaled[1] - size - y if d < 0 else y)
+
+
+def _is_planar(frame: av.VideoFrame) -> bool:
+    """True if each component has its plane to itself, row by row from the top."""
+    components = frame.format.components
+    return len(components) == len(frame.planes) and all(
+        plane.line_size > 0 and component.width == plane.width and component.bits <= 16
+        for component, plane in zip(components, frame.planes, strict=True))
+
+
+def _cut(frame: av.VideoFrame, scaled: tuple[int, int], corner: tuple[int, int], size: int) -> av.VideoFrame:
+    """Returns the part of a planar picture that becomes the crop when it is scaled to size x size.
+
+    Its corner moves to the grid of the chroma samples, so by less than a pixel of the stored picture, or two.
+    """
+    components = frame.format.components
+    begins, lengths = [], []
+    for stored, pixels, offset, step in zip(
+        (frame.width, frame.height), scaled, corner,
+        (max(-(-frame.width // c.width) for c in components), max(-(-frame.height // c.height) for c in components)),
+        strict=True,
+    ):
+        begins.append(min(round(offset * stored / pixels / step) * step, stored - step))
+        lengths.append(min(max(step, round(size * stored / pixels / step) * step), stored - begins[-1]))
+    part = av.VideoFrame(*lengths, frame.format.name)
+    for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
+        setattr(part, name, getattr(frame, name))
+    for component, whole, plane in zip(components, frame.planes, part.planes, strict=True):
+        x, y = begins[0] * component.width // frame.width, begins[1] * component.height // frame.height
+        width = (component.bits + 7) // 8
+        rows = np.frombuffer(whole, np.uint8)[: whole.height * whole.line_size].reshape(whole.height, whole.line_size)
+        target = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+        columns = plane.width * width
+        target[:, :columns] = rows[y : y + plane.height, x * width : x * width + columns]
+    return part

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: visits decoded in parallel and in order, dispersed into batches."""
+"""The tf.data pipeline: visits read in parallel and in order, and put together into batches."""
 
 import collections
 import os
@@ -8,16 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from avc_jax.data import visit as visits
+from avc_jax.data.moments import Format, Stored
 from avc_jax.data.plan import Plan
 
 Batch = dict[str, np.ndarray]
+
+_MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a time.
 
 # TensorFlow is here for its input pipeline; the accelerators are JAX's.
 tf.config.set_visible_devices([], "GPU")
 
 
-def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: visits.Format, *, threads: int,
-                     ahead: int) -> Iterator[Batch]:
+def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Format, *, threads: int, ahead: int,
+                     stored: Stored | None = None) -> Iterator[Batch]:
     """Yields read(0), ..., read(count - 1), in order, as dicts of arrays with a leading axis of pairs.
 
     Args:
@@ -26,6 +29,7 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: visi
       form: of the pairs.
       threads: reads at once; 0 = one per core.
       ahead: reads finished and held ready.
+      stored: how the source stores its frames, if it leaves decoding to us.
 
     Raises:
       whatever `read` raised, itself and not TensorFlow's account of it.
@@ -36,16 +40,19 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: visi
     def call(position: np.int64) -> list[np.ndarray]:
         try:
             pairs = read(int(position))
-            return [getattr(pairs, name) for name in shapes]
+            return [pairs.frame, pairs.window, *(getattr(pairs, name) for name in shapes if name != "frame")]
         except BaseException as error:
             failure.append(error)
             raise
 
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        tensors = tf.numpy_function(call, [position], [dtype for _, dtype in shapes.values()], stateful=True)
-        for tensor, (shape, _) in zip(tensors, shapes.values(), strict=True):
+        types = [tf.uint8 if stored is None else tf.string, tf.int32, *(dtype for _, dtype in shapes.values())]
+        frame, window, *tensors = tf.numpy_function(call, [position], [*types[:2], *types[3:]], stateful=True)
+        if stored is not None:
+            frame = _decode_jpegs(frame, window, form, stored)
+        for tensor, (shape, _) in zip([frame, *tensors], shapes.values(), strict=True):
             tensor.set_shape([None, *shape])
-        return tuple(tensors)
+        return (frame, *tensors)
 
     threads = threads or os.cpu_count() or 1
     options = tf.data.Options()
@@ -60,6 +67,21 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: visi
         if failure:
             raise failure[0] from None
         raise
+
+
+def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, form: Format, stored: Stored) -> tf.Tensor:
+    """uint8[r, size, size, 3] of string[r] and int32[r, 4]; one after the other, as several reads run at once."""
+    ratio, side = stored.ratio(form), stored.side(form)
+
+    def decode(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.io.decode_and_crop_jpeg(*inputs, channels=3, ratio=ratio)
+
+    frames = tf.map_fn(decode, (jpegs, tf.ensure_shape(windows, [None, 4])), parallel_iterations=1,
+                       fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8))
+    if side == form.size:
+        return frames
+    scaled = tf.image.resize(frames, (form.size, form.size), antialias=True)
+    return tf.saturate_cast(tf.round(scaled), tf.uint8)
 
 
 def disperse(plan: Plan, arrivals: Iterator[list[Batch]], names: tuple[str, ...]) -> Iterator[Batch]:
@@ -84,6 +106,9 @@ def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, host
                   ahead: int = 2, names: tuple[str, ...]) -> Iterator[Batch]:
     """This host's rows of the global batches from first_step on, for ever.
 
+    Files are decoded once per visit, and its pairs dealt out. Stored frames are read row by row in the order of the batches,
+    as a row costs the same wherever it lies.
+
     Args:
       reader: of the training split.
       first_step: the step to begin with; resuming at a step needs nothing else.
@@ -93,13 +118,32 @@ def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, host
     """
     plan = reader.plan
     per_host = plan.visits_per_step // hosts
+    if reader.source.stored is not None:
+        yield from _stored_batches(reader, first_step, host, plan.batch_size // hosts, threads, ahead, names)
+        return
 
     def read(number: int) -> visits.Pairs:
         step, slot = divmod(number, per_host)
         return reader.train((first_step + step) * plan.visits_per_step + host * per_host + slot)
 
     stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * per_host)
-    return disperse(plan, _chunks(stream, per_host), names)
+    yield from disperse(plan, _chunks(stream, per_host), names)
+
+
+def _stored_batches(reader: visits.Reader, first_step: int, host: int, rows: int, threads: int, ahead: int,
+                    names: tuple[str, ...]) -> Iterator[Batch]:
+    """As `train_batches`; `rows` of each global batch are this host's."""
+    size = next(size for size in range(min(rows, _MOST_ROWS), 0, -1) if rows % size == 0)
+    pieces = rows // size
+
+    def read(number: int) -> visits.Pairs:
+        step, piece = divmod(number, pieces)
+        begin = host * rows + piece * size
+        return reader.train(*(column[begin : begin + size] for column in reader.plan.rows(first_step + step)))
+
+    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * pieces, stored=reader.source.stored)
+    for parts in _chunks(stream, pieces):
+        yield {name: parts[0][name] if pieces == 1 else np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _chunks(stream: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

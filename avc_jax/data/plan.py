@@ -14,25 +14,33 @@ import numpy as np
 ORDER, MOMENTS, LABELS, PARTNERS, SUBSTITUTES = range(5)
 
 
-def _raw(seed: int, use: int, counter: int, count: int) -> np.ndarray:
-    """uint64[count] of random bits for one use of a seed at one counter."""
-    key = np.array([np.uint64(seed), np.uint64(use)])
-    return np.random.Philox(key=key, counter=np.array([0, 0, 0, counter], np.uint64)).random_raw(count)
+def _raw(seed: int, use: int, lane: int, first: int, count: int) -> np.ndarray:
+    """uint64[count] of random bits for one use of a seed: a lane's blocks of four numbers, from its block `first` on."""
+    key = np.array([seed, use], np.uint64)
+    return np.random.Philox(key=key, counter=np.array([first, lane, 0, 0], np.uint64)).random_raw(count)
 
 
-def uniforms(seed: int, use: int, counter: int, count: int) -> np.ndarray:
-    """float64[count] in [0, 1), a pure function of the arguments."""
-    return (_raw(seed, use, counter, count) >> np.uint64(11)) * 2.0**-53
+def uniforms(seed: int, use: int, positions: np.ndarray, count: int, lane: int = 0) -> np.ndarray:
+    """float64[n, count] in [0, 1): `count` numbers for each of int64[n] positions, a pure function of the arguments.
+
+    The numbers of consecutive positions are one stretch of the generator's stream, so that many cost hardly more than one.
+    """
+    blocks = -(-count // 4)
+    unique, back = np.unique(positions, return_inverse=True)
+    runs = np.split(unique, np.flatnonzero(np.diff(unique) != 1) + 1) if len(unique) else []
+    raw = [_raw(seed, use, lane, int(run[0]) * blocks, 4 * blocks * len(run)) for run in runs]
+    numbers = np.concatenate([np.empty(0, np.uint64), *raw]).reshape(-1, 4 * blocks)[back, :count]
+    return (numbers >> np.uint64(11)) * 2.0**-53
 
 
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_clips: int) -> np.ndarray:
     """int64[num_clips]: the permutation of an epoch."""
-    return np.argsort(_raw(seed, ORDER, epoch, num_clips), kind="stable")
+    return np.argsort(_raw(seed, ORDER, epoch, 0, num_clips), kind="stable")
 
 
 class Draws(NamedTuple):
-    """Random numbers of one visit, each float64[k, 2] in [0, 1): (frame, sound) of the clip, (y, x) of the crop, and
+    """Random numbers of n visits, each float64[n, k, 2] in [0, 1): (frame, sound) of the clip, (y, x) of the crop, and
     (frame, sound) of the clip that gives the false pairs their sound."""
 
     moment: np.ndarray
@@ -61,39 +69,44 @@ class Plan:
         """New visits per global batch."""
         return self.batch_size // self.pairs_per_visit
 
-    def clip(self, visit: int) -> int:
-        """The clip that a visit goes to. Each epoch of num_clips visits goes to every clip once."""
-        epoch, place = divmod(visit, self.num_clips)
-        return int(epoch_order(self.seed, epoch, self.num_clips)[place])
+    def clips(self, visits: np.ndarray) -> np.ndarray:
+        """int64[n]: the clips that int64[n] visits go to. Each epoch of num_clips visits goes to every clip once."""
+        epochs, places = np.divmod(visits, self.num_clips)
+        clips = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            clips[chosen] = epoch_order(self.seed, int(epoch), self.num_clips)[places[chosen]]
+        return clips
 
-    def substitute(self, visit: int, attempt: int) -> int:
-        """The clip that stands in when the visit's own clip is bad; attempts count from 1."""
-        return _index(uniforms(self.seed, SUBSTITUTES, visit, attempt)[-1], self.num_clips)
+    def substitutes(self, visits: np.ndarray, attempt: int) -> np.ndarray:
+        """int64[n]: the clips that stand in when the visits' own are bad; attempts count from 1."""
+        return self._any_clip(SUBSTITUTES, visits, attempt)
 
-    def partner(self, visit: int, attempt: int) -> int:
-        """Candidates, one per attempt from 0, for the clip that gives the visit's false pairs their sound."""
-        return _index(uniforms(self.seed, PARTNERS, visit, attempt + 1)[-1], self.num_clips)
+    def partners(self, visits: np.ndarray, attempt: int) -> np.ndarray:
+        """int64[n]: candidates, for each attempt from 0, for the clips that give the visits' false pairs their sound."""
+        return self._any_clip(PARTNERS, visits, attempt)
 
-    def draws(self, visit: int) -> Draws:
-        """The random numbers that place and crop the visit's pairs."""
-        columns = uniforms(self.seed, MOMENTS, visit, 6 * self.pairs_per_visit).reshape(-1, 6)
-        return Draws(columns[:, :2], columns[:, 2:4], columns[:, 4:])
+    def _any_clip(self, use: int, visits: np.ndarray, attempt: int) -> np.ndarray:
+        chosen = (uniforms(self.seed, use, visits, 1, attempt)[:, 0] * self.num_clips).astype(np.int64)
+        return np.minimum(chosen, self.num_clips - 1)  # the product may round up
 
-    def labels(self, visit: int) -> np.ndarray:
-        """int32[pairs_per_visit]: 1 for a true pair, 0 for a false one, by fair coins."""
-        return (uniforms(self.seed, LABELS, visit, self.pairs_per_visit) < 0.5).astype(np.int32)
+    def draws(self, visits: np.ndarray) -> Draws:
+        """The random numbers that place and crop the pairs of n visits."""
+        k = self.pairs_per_visit
+        columns = uniforms(self.seed, MOMENTS, visits, 6 * k).reshape(-1, k, 6)
+        return Draws(columns[..., :2], columns[..., 2:4], columns[..., 4:])
 
-    def rows(self, step: int) -> list[tuple[int, int]]:
-        """(visit, which of its pairs) of every row of the global batch of a step, in order.
+    def labels(self, visits: np.ndarray) -> np.ndarray:
+        """int32[n, k]: 1 for a true pair, 0 for a false one, by fair coins."""
+        return (uniforms(self.seed, LABELS, visits, self.pairs_per_visit) < 0.5).astype(np.int32)
+
+    def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """(int64[batch_size] visits, int64[batch_size] which of their pairs) of the rows of a step's global batch, in order.
 
         With k pairs per visit, 1/k of the visits are new in each batch and each visit gives one pair to k batches in
         turn: the files of a batch differ, and decoding costs the same at every step. Row r belongs to slot r // k of
         the visits of a step; a host that owns consecutive slots owns consecutive rows.
         """
         k = self.pairs_per_visit
-        return [((step + k - 1 - pair) * self.visits_per_step + slot, pair)
-                for slot in range(self.visits_per_step) for pair in range(k)]
-
-
-def _index(uniform: float, count: int) -> int:
-    return min(int(uniform * count), count - 1)
+        slots, pairs = np.divmod(np.arange(self.visits_per_step * k), k)
+        return (step + k - 1 - pairs) * self.visits_per_step + slots, pairs

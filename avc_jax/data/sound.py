@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source, plain_errors
+from avc_jax.data.clock import EDGE_S, MEDIA_ERRORS, Source, plain_errors, seconds
 from avc_jax.errors import BadMedia
 
 _PAD_S = 0.02  # Margin around a window for the resampler's filter.
@@ -124,12 +124,12 @@ class Sounds:
         pieces: list[_Piece] = []
         errors: list[float] = []
         expected = self._source.start_s(self._source.audio) if whole else None
-        landed_s = math.inf
+        landed_s, tick = math.inf, self._source.tick(self._source.audio)
         for packet in self._source.packets(self._source.audio):
             if packet.pts is not None:
-                packet_s = float(packet.pts * packet.time_base)
+                packet_s = seconds(packet.pts, tick)
                 landed_s = min(landed_s, packet_s)
-                if packet_s + float((packet.duration or 0) * packet.time_base) < want_s:
+                if packet_s + seconds(packet.duration or 0, tick) < want_s:
                     continue  # Only the seek was so coarse: Matroska lands on key frames of the picture.
             new, error_s = self._feed(packet, pieces[-1].end_s if pieces else expected)
             pieces += new
@@ -140,15 +140,15 @@ class Sounds:
 
     def _feed(self, packet: av.Packet, expected_s: float | None) -> tuple[list[_Piece], list[float]]:
         """Decodes one packet (size 0 drains). A frame without a time stamp follows the one before it."""
-        stream = self._source.audio
+        stream, tick = self._source.audio, self._source.tick(self._source.audio)
         try:
             frames = stream.codec_context.decode(packet if packet.size else None)
         except MEDIA_ERRORS:
-            return [], [float(packet.pts * stream.time_base)] if packet.pts is not None else []
+            return [], [seconds(packet.pts, tick)] if packet.pts is not None else []
         pieces = []
         for frame in frames:
             if frame.pts is not None:
-                expected_s = float(frame.pts * stream.time_base)
+                expected_s = seconds(frame.pts, tick)
             if expected_s is None or frame.samples == 0:
                 continue
             layout = frame.layout.name
@@ -160,7 +160,7 @@ class Sounds:
             )
             expected_s = pieces[-1].end_s
         if packet.is_corrupt and packet.pts is not None:
-            return pieces, [float(packet.pts * stream.time_base)]
+            return pieces, [seconds(packet.pts, tick)]
         return pieces, []
 
 

@@ -8,12 +8,11 @@ import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self
-
-import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data import files
+from avc_jax.data.decode import MediaFile
+from avc_jax.data.moments import Format, Found, Request, Stored
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 HASHED_SPLITS = ("train", "validation", "test")
@@ -39,25 +38,6 @@ class Clip:
     end_s: float = math.inf
 
 
-class Media(Protocol):
-    """What a visit asks of an open clip; `decode.MediaFile` says what each of these does."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc) -> None: ...
-
-    @property
-    def span(self) -> Span: ...
-
-    def measure(self) -> Span: ...
-
-    def frames(self, times_s: Sequence[float], short_side: int | None = None) -> list[np.ndarray]: ...
-
-    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray: ...
-
-    def is_silent(self) -> bool: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Random access to clips by their place in `clips`."""
@@ -65,13 +45,15 @@ class Source:
     root: Path
     clips: tuple[Clip, ...]
 
-    def open(self, clip: Clip) -> Media:
-        """Opens the file of a clip; the times of what comes out are on that file's clock.
+    @property
+    def stored(self) -> Stored | None:
+        """How frames are stored, if they are handed on as JPEGs for the pipeline to decode; None: they are decoded here."""
+        return None
 
-        Raises:
-          BadMedia: it cannot be opened, or is known to be of no use.
-        """
-        return MediaFile(self.root / clip.path)
+    def read(self, request: Request, form: Format) -> Found:
+        """Reads frames and sounds of clips; safe to call from several threads. A bad clip is told, not raised."""
+        clips = [self.clips[place] for place in request.clips]
+        return files.read(clips, lambda clip: MediaFile(self.root / clip.path), request, form)
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.

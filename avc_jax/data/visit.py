@@ -1,48 +1,34 @@
-"""One visit to a clip: from a place in the plan to the pairs of frame and sound that it yields."""
+"""Visits to clips: from places in the plan to the pairs of frame and sound that they yield."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.decode import Span
+from avc_jax.data.moments import Format, Found, Request, Stored
 from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.sources import Clip, Media, Source
+from avc_jax.data.sources import Source
 
 MAX_ATTEMPTS = 1000
 
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """The form in which a visit delivers its pairs.
-
-    Attributes:
-      short_side: pixels of the shorter side of the scaled frame.
-      size: side of the square crop, in pixels.
-      window_s: length of a sound, in seconds.
-      rate_hz: its sample rate.
-    """
-
-    short_side: int
-    size: int
-    window_s: float
-    rate_hz: int
+# (attempt, int64[m] which visits) -> int64[m] clips to try for them; -1: none this time.
+Candidates = Callable[[int, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """k pairs of one visit.
+    """Pairs of frame and sound.
 
     Attributes:
-      frame: uint8[k, size, size, 3], RGB.
-      waveform: int16[k, window_s * rate_hz].
-      label: int32[k], 1 where frame and sound are of one moment of one file.
-      file: int32[k], the file of the frame.
-      clip, sound_clip: int32[k], the clips that they are from, as places in the source.
-      frame_s, sound_s: float64[k], the time of the frame and the start of the sound, in seconds on their file's clock.
+      frame: uint8[r, size, size, 3], RGB; from a source with `stored` frames their JPEGs, bytes objects[r].
+      waveform: int16[r, window_s * rate_hz].
+      label: int32[r], 1 where frame and sound are of one moment of one file.
+      file: int32[r], the file of the frame.
+      clip, sound_clip: int32[r], the clips that they are from, as places in the source.
+      frame_s, sound_s: float64[r], the time of the frame and the start of the sound, in seconds on their file's clock.
+      window: int32[r, 4], the crop (y, x, height, width) in each JPEG; int32[0, 4] where frames are pixels.
     """
 
     frame: np.ndarray
@@ -53,13 +39,14 @@ class Pairs:
     sound_clip: np.ndarray
     frame_s: np.ndarray
     sound_s: np.ndarray
+    window: np.ndarray
 
 
 def fields(form: Format) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> (shape without the leading k, dtype) of the fields of `Pairs`, in order."""
+    """Name -> (shape without the leading axis of pairs, dtype) of the fields of `Pairs` in a batch, in order."""
     return {
         "frame": ((form.size, form.size, 3), np.uint8),
-        "waveform": ((round(form.window_s * form.rate_hz),), np.int16),
+        "waveform": ((form.samples,), np.int16),
         "label": ((), np.int32),
         "file": ((), np.int32),
         "clip": ((), np.int32),
@@ -69,44 +56,8 @@ def fields(form: Format) -> dict[str, tuple[tuple[int, ...], type]]:
     }
 
 
-class _Read(NamedTuple):
-    """What one file gave for its moments."""
-
-    frames: list[np.ndarray]
-    waveform: np.ndarray
-    frame_s: np.ndarray
-    sound_s: np.ndarray
-
-
-def draw_moments(span: Span, draws: np.ndarray, window_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Times of frames, and starts of sounds that overlap them (arXiv:1705.08168, section 2.2).
-
-    The frame is uniform over the span, and the sound starts uniformly in [t - window, t], clipped to the span. Sounds
-    for false pairs are drawn by this same function in the other file, so that nothing but the content tells them apart.
-
-    Args:
-      span: where the file has both picture and sound.
-      draws: float64[k, 2] in [0, 1).
-      window_s: length of a sound, in seconds.
-
-    Returns:
-      float64[k] times of frames, float64[k] starts of sounds.
-
-    Raises:
-      BadMedia: the span is shorter than a sound.
-    """
-    length = span.end_s - span.start_s
-    if length < window_s:
-        raise errors.BadMedia("too_short", f"It has picture and sound together for {max(length, 0.0):.3f} s; "
-                                           f"{window_s:g} s are needed.")
-    frame_s = span.start_s + draws[:, 0] * length
-    low = np.maximum(span.start_s, frame_s - window_s)
-    high = np.minimum(frame_s, span.end_s - window_s)
-    return frame_s, low + draws[:, 1] * (high - low)
-
-
 class Reader:
-    """Reads visits of a source. Each is a pure function of (source, plan, visit); files are opened and closed within."""
+    """Reads visits of a source. Each is a pure function of (source, plan, visit)."""
 
     def __init__(self, source: Source, plan: Plan, form: Format, quarantine: Quarantine, *, pairing: str):
         """
@@ -122,92 +73,128 @@ class Reader:
         """
         self.source, self.plan, self.form, self.quarantine = source, plan, form, quarantine
         self.pairing = pairing
+        self._files = np.array([clip.file for clip in source.clips], np.int32)
         if source.num_files < 2:
             raise errors.DataError(f"False pairs need the sound of another file, and this split of {source.root} has "
                                    f"{source.num_files} file(s).")
 
-    def train(self, visit: int) -> Pairs:
-        """The pairs of a training visit. Where the clip is bad, another takes its place, always the same one.
+    def train(self, visits: np.ndarray | int, pairs: np.ndarray | None = None) -> Pairs:
+        """Pairs of training visits. Where a clip is bad, another takes its place, always the same one.
+
+        Args:
+          visits: int64[n].
+          pairs: int64[n], which pair of each visit; None: all, visit by visit.
 
         Raises:
           DataError: too many files are bad.
         """
-        draws = self.plan.draws(visit)
-        labels = self.plan.labels(visit) if self.pairing == "independent" else np.ones(len(draws.moment), np.int32)
-        candidates = (self.plan.substitute(visit, attempt) if attempt else self.plan.clip(visit)
-                      for attempt in range(MAX_ATTEMPTS))
-        index, own = self._first_good(candidates, draws.moment, with_frames=True)
-        return self._pairs(visit, index, own, labels, draws, draws.crop)
+        visits = np.atleast_1d(np.asarray(visits, np.int64))
+        draws = self.plan.draws(visits)
+        shape = (len(visits), self.plan.pairs_per_visit)
+        labels = self.plan.labels(visits) if self.pairing == "independent" else np.ones(shape, np.int32)
+        wanted = np.ones(shape, bool) if pairs is None else np.arange(shape[1]) == pairs[:, None]
 
-    def evaluate(self, index: int) -> Pairs:
-        """One true and one false pair of a held-out clip, cropped at the centre; zero pairs if the clip is bad."""
-        draws, labels = self.plan.draws(index), np.array([1, 0], np.int32)
-        own = self._try(index, draws.moment, with_frames=True)
-        if own is None:
-            return Pairs(*(np.zeros((0, *shape), dtype) for shape, dtype in fields(self.form).values()))
-        return self._pairs(index, index, own, labels, draws, np.full((2, 2), 0.5))
+        def candidates(attempt: int, which: np.ndarray) -> np.ndarray:
+            return self.plan.substitutes(visits[which], attempt) if attempt else self.plan.clips(visits[which])
 
-    def _pairs(self, visit: int, index: int, own: _Read, labels: np.ndarray, draws: Draws, crop: np.ndarray) -> Pairs:
-        """Joins the clip's frames and sounds, and puts a partner's sounds where a label asks for them.
+        own = self._read_good(candidates, _own(draws, draws.crop, labels, wanted))
+        return self._pairs(visits, *own, labels, draws, wanted)
 
-        The clip's own sounds are read also where they are not used: a file that cannot give them is as bad for a false
-        pair as for a true one, or else its frames would be seen in false pairs only.
+    def evaluate(self, indices: np.ndarray | int) -> Pairs:
+        """One true and one false pair of held-out clips, cropped at the centre; none of a bad clip.
+
+        Args:
+          indices: int64[n], places in the source.
         """
-        clip, false = self.source.clips[index], labels == 0
-        waveform, sound_s, sound_clip = own.waveform, own.sound_s, np.full(len(labels), index, np.int32)
-        if false.any():
-            candidates = (self.plan.partner(visit, attempt) for attempt in range(MAX_ATTEMPTS))
-            others = (i for i in candidates if self.source.clips[i].file != clip.file)
-            sound_clip[false], other = self._first_good(others, draws.partner_moment[false], with_frames=False)
-            waveform[false], sound_s[false] = other.waveform, other.sound_s
-        frame = np.stack([_crop(image, place, self.form.size) for image, place in zip(own.frames, crop, strict=True)])
-        return Pairs(frame, waveform, labels, np.full(len(labels), clip.file, np.int32),
-                     np.full(len(labels), index, np.int32), sound_clip, own.frame_s, sound_s)
+        indices = np.atleast_1d(np.asarray(indices, np.int64))
+        draws, labels = self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1))
+        wanted = np.ones(labels.shape, bool)
+        own = self._read_good(lambda attempt, which: indices[which],
+                              _own(draws, np.full(draws.crop.shape, 0.5), labels, wanted), attempts=1)
+        good = own[0] >= 0
+        draws = Draws(*(value[good] for value in draws))
+        found = own[1]._replace(frame_s=own[1].frame_s[good], sound_s=own[1].sound_s[good])
+        return self._pairs(indices[good], own[0][good], found, labels[good], draws, wanted[good])
 
-    def _first_good(self, candidates: Iterable[int], moment: np.ndarray, *, with_frames: bool) -> tuple[int, _Read]:
-        """(index, what was read) of the first candidate whose file is good."""
-        for index in candidates:
-            read = self._try(index, moment, with_frames=with_frames)
-            if read is not None:
-                return index, read
-        self.quarantine.check()
-        raise errors.DataError(f"No usable clip came up in {MAX_ATTEMPTS} draws from {self.source.root}; see the "
-                               "quarantine ledger.")
+    def _pairs(self, visits: np.ndarray, clips: np.ndarray, own: Found, labels: np.ndarray, draws: Draws,
+               wanted: np.ndarray) -> Pairs:
+        """Joins the clips' frames and sounds, and puts partners' sounds where labels ask for them."""
+        false = labels == 0
 
-    def _try(self, index: int, moment: np.ndarray, *, with_frames: bool) -> _Read | None:
-        """What was read, or None where the file cannot give it; then the file is in quarantine."""
-        clip = self.source.clips[index]
-        try:
-            with self.source.open(clip) as media:
-                return self._read(media, clip, moment, with_frames)
-        except errors.BadMedia as error:
-            self.quarantine.add(clip.path, error)
-            return None
+        def candidates(attempt: int, which: np.ndarray) -> np.ndarray:
+            partners = self.plan.partners(visits[which], attempt)
+            return np.where(self._files[partners] == self._files[clips[which]], -1, partners)
 
-    def _read(self, media: Media, clip: Clip, moment: np.ndarray, with_frames: bool) -> _Read:
-        try:
-            return self._read_within(media, cut_span(media.span, clip), moment, with_frames)
-        except errors.BadMedia as error:
-            if error.kind not in ("incomplete", "too_short"):
-                raise
-        # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
-        return self._read_within(media, cut_span(media.measure(), clip), moment, with_frames)
+        sounds = false & wanted
+        partners, other = self._read_good(candidates, Request(
+            clips, draws.partner_moment, draws.crop, false & sounds.any(axis=1, keepdims=True), np.zeros_like(wanted), sounds))
+        is_true = labels[wanted] == 1
+        sources = iter(own.waveforms), iter(other.waveforms)
+        waveform = np.empty((len(is_true), self.form.samples), np.int16)
+        for row, true in enumerate(is_true.tolist()):
+            waveform[row] = next(sources[0 if true else 1])
+        clip, partner = (np.broadcast_to(value[:, None], wanted.shape)[wanted] for value in (clips, partners))
+        return Pairs(_frames(own.frames, self.form, self.source.stored), waveform, labels[wanted], self._files[clip],
+                     clip.astype(np.int32), np.where(is_true, clip, partner).astype(np.int32), own.frame_s[wanted],
+                     np.where(false, other.sound_s, own.sound_s)[wanted], np.array(own.windows, np.int32).reshape(-1, 4))
 
-    def _read_within(self, media: Media, span: Span, moment: np.ndarray, with_frames: bool) -> _Read:
-        frame_s, sound_s = draw_moments(span, moment, self.form.window_s)
-        waveform = media.sounds(sound_s.tolist(), self.form.window_s, self.form.rate_hz)
-        # A silent second of a sounding file is data; a file that is all silence is not.
-        if (np.abs(waveform.astype(np.int32)) <= 1).all(axis=1).any() and media.is_silent():
-            raise errors.BadMedia("silent", "Its sound track is silent from beginning to end.")
-        return _Read(media.frames(frame_s.tolist(), self.form.short_side) if with_frames else [], waveform, frame_s, sound_s)
+    def _read_good(self, candidates: Candidates, request: Request, attempts: int = MAX_ATTEMPTS) -> tuple[np.ndarray, Found]:
+        """Reads the first good candidate of each visit, and puts bad ones into quarantine.
+
+        Returns:
+          int64[n] clips, -1 where nothing was needed or none was good, and what they gave.
+        """
+        chosen = np.full(len(request.needed), -1, np.int64)
+        waiting = np.flatnonzero(request.needed.any(axis=1))
+        parts: list[tuple[np.ndarray, Found]] = []
+        for attempt in range(attempts):
+            if not len(waiting):
+                break
+            clips = candidates(attempt, waiting)
+            asked, clips = waiting[clips >= 0], clips[clips >= 0]
+            if not len(asked):
+                continue
+            found = self.source.read(request.take(asked)._replace(clips=clips), self.form)
+            for place, error in found.bad.items():
+                self.quarantine.add(self.source.clips[clips[place]].path, error)
+            good = [place for place in range(len(asked)) if place not in found.bad]
+            chosen[asked[good]] = clips[good]
+            parts.append((asked[good], found._replace(frame_s=found.frame_s[good], sound_s=found.sound_s[good])))
+            waiting = waiting[chosen[waiting] < 0]
+        if len(waiting) and attempts > 1:
+            self.quarantine.check()
+            raise errors.DataError(f"No usable clip came up in {attempts} draws from {self.source.root}; see the "
+                                   "quarantine ledger.")
+        return chosen, _merge(request, parts)
 
 
-def cut_span(span: Span, clip: Clip) -> Span:
-    """The part of a file's span that belongs to the clip."""
-    return Span(max(span.start_s, clip.start_s), min(span.end_s, clip.end_s))
+def _own(draws: Draws, crops: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> Request:
+    """The request for the visits' own clips, whose every moment has to be good, used or not."""
+    return Request(np.full(len(labels), -1), draws.moment, crops, np.ones_like(wanted), wanted, wanted & (labels == 1))
 
 
-def _crop(image: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:
-    """uint8[h, w, 3] -> uint8[size, size, 3] at a place (y, x) in [0, 1); every offset is equally likely."""
-    y, x = (int(place[axis] * (image.shape[axis] - size + 1)) for axis in range(2))
-    return image[y : y + size, x : x + size]
+def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
+    """What several attempts found, in the order of the request. A part: (int64[m] visits that are good, what they gave)."""
+    if len(parts) == 1 and len(parts[0][0]) == len(request.needed):
+        return parts[0][1]
+    frame_s, sound_s = (np.zeros(request.needed.shape) for _ in range(2))
+    for visits, found in parts:
+        frame_s[visits], sound_s[visits] = found.frame_s, found.sound_s
+    visits = np.concatenate([np.zeros(0, np.int64), *(visits for visits, _ in parts)])
+
+    def ordered(name: str, mask: np.ndarray) -> list:
+        rows = [row for _, found in parts for row in getattr(found, name)]
+        order = np.argsort(np.repeat(visits, mask[visits].sum(axis=1)), kind="stable")
+        return [rows[place] for place in order] if rows else rows
+
+    return Found({}, ordered("frames", request.frames), ordered("windows", request.frames),
+                 ordered("waveforms", request.sounds), frame_s, sound_s)
+
+
+def _frames(frames: list, form: Format, stored: Stored | None) -> np.ndarray:
+    """uint8[r, size, size, 3], or objects[r] of stored frames."""
+    if stored is None:
+        return np.stack(frames) if frames else np.zeros((0, form.size, form.size, 3), np.uint8)
+    jpegs = np.empty(len(frames), object)
+    jpegs[:] = frames
+    return jpegs

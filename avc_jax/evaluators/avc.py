@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from avc_jax import audio, errors
 from avc_jax.data import visit as visits
 from avc_jax.data.feed import to_devices
+from avc_jax.data.moments import Format, make_format
 from avc_jax.data.pipeline import Batch, read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
@@ -32,8 +33,7 @@ class AVC:
 
     def __init__(self, system: System, config, source: Source, mesh: Mesh, quarantine: Quarantine):
         self._config, self._source, self._mesh = config, source, mesh
-        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s,
-                                  config.audio.rate_hz)
+        self.form = make_format(config)
         plan = Plan(len(source.clips), config.evaluate.seed, batch_size=2, pairs_per_visit=2)
         self._reader = visits.Reader(source, plan, self.form, quarantine, pairing="independent")
         self._names = tuple(system.features)
@@ -61,7 +61,7 @@ class AVC:
         chosen = np.arange(total) if not max_clips else np.unique(np.linspace(0, total - 1, min(max_clips, total)).astype(int))
         own = chosen[jax.process_index() :: jax.process_count()]
         stream = read_in_parallel(lambda number: self._reader.evaluate(int(own[number])), len(own), self.form,
-                                  threads=self._config.data.decode_threads, ahead=self._batch_size)
+                                  threads=self._config.data.decode_threads, ahead=self._batch_size, stored=self._source.stored)
         rows = self._batch_size // jax.process_count()
         scored = []
         # Every process runs as many steps as the one with most clips could need, so that none waits for another.
@@ -124,7 +124,7 @@ def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
     return min(max(0.0, centre - half), accuracy), max(min(1.0, centre + half), accuracy)
 
 
-def _take(stream: Iterator[Batch], clips: int, form: visits.Format) -> Batch:
+def _take(stream: Iterator[Batch], clips: int, form: Format) -> Batch:
     """The pairs of the next clips; fewer, also none, where the stream ends or clips are bad."""
     parts = list(itertools.islice(stream, clips))
     empty: Batch = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in visits.fields(form).items()}

@@ -9,7 +9,7 @@ import jax
 
 from avc_jax import errors, systems
 from avc_jax.data import sources
-from avc_jax.data import visit as visits
+from avc_jax.data.moments import make_format
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.evaluators.avc import AVC
 from avc_jax.parallel import mesh as meshes
@@ -43,8 +43,7 @@ class Run:
         if config.train.compilation_cache:
             _keep_compiled_programs()
         self.quarantine = Quarantine(workdir.path / "quarantine.jsonl", self.source.num_files, config.data.quarantine_budget)
-        self.form = visits.Format(config.data.frame_short_side, config.data.frame_size, config.data.window_s,
-                                  config.audio.rate_hz)
+        self.form = make_format(config)
         self.system = systems.make(config)
         self.optimizer, self.schedule = optimizers.make_optimizer(config), optimizers.make_schedule(config)
         init = functools.partial(states.init_state, self.system, self.optimizer, config.train.seed, config.train.ema_decay > 0)

@@ -13,10 +13,11 @@ from PIL import Image
 from avc_jax import errors
 from avc_jax.data.clock import EDGE_S
 from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data.files import cut_span
+from avc_jax.data.moments import too_short
 from avc_jax.data.records.example import Content
 from avc_jax.data.records.layout import Recipe
 from avc_jax.data.sources import Clip
-from avc_jax.data.visit import cut_span
 
 _AT_ONCE = 64  # Frames decoded and held in memory together.
 _LAST_S = 1e-6  # Training asks for frames up to, but not at, the end of a span.
@@ -96,8 +97,7 @@ def _stretches(media: MediaFile, path: Path, clip: Clip, recipe: Recipe) -> Iter
     measured = cut_span(whole, clip)
     _check_longest(measured, recipe)
     if _length(measured) < recipe.window_s:
-        raise errors.BadMedia("too_short", f"It has picture and sound together for {max(_length(measured), 0.0):.3f} s; "
-                                           f"{recipe.window_s:g} s are needed.")
+        raise too_short(_length(measured), recipe.window_s)
     start_s, end_s = min(measured.start_s, declared.start_s), max(measured.end_s, declared.end_s)
     with MediaFile(path, audio=False) as pictures, MediaFile(path, video=False) as sounds:
         pictured, sounding = (Span(max(start_s, track.start_s), min(end_s, track.end_s))

@@ -3,7 +3,9 @@
     recipe.json               what the records were asked to be
     clips-SPLIT.array_record-00000-of-00002     a shard: the records of consecutive clips of a split
     shards/<shard>.json       beside each finished shard: its digest, its clips, and why some have no record
+    shards/<shard>.records.npy, .parts.npy      where its records and their parts lie; see places.py
     dataset_info.json, features.json            for tensorflow-datasets
+    clips.npy                 the tables of records of all shards, in the order of the clips
     clips.jsonl               every clip and where it is; written last, so that its presence means that all is done
     quarantine.jsonl, summary.json              for people
 """
@@ -12,16 +14,19 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from avc_jax import errors
 from avc_jax.data.sources import Clip, Source
 
 VERSION = 1
 DATASET = "clips"
-RECIPE, INDEX, SUMMARY, LEDGER = "recipe.json", "clips.jsonl", "summary.json", "quarantine.jsonl"
+RECIPE, INDEX, TABLE = "recipe.json", "clips.jsonl", "clips.npy"
+SUMMARY, LEDGER = "summary.json", "quarantine.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +92,16 @@ def sidecar(folder: Path, shard_name: str) -> Path:
     return folder / "shards" / f"{shard_name}.json"
 
 
+def records_table(folder: Path, shard_name: str) -> Path:
+    """The RECORD table of a shard."""
+    return folder / "shards" / f"{shard_name}.records.npy"
+
+
+def parts_table(folder: Path, shard_name: str) -> Path:
+    """The PART table of a shard."""
+    return folder / "shards" / f"{shard_name}.parts.npy"
+
+
 def describe(recipe: Recipe, source: Source) -> dict[str, Any]:
     """What recipe.json says."""
     return {"version": VERSION, "clips_sha256": source.sha256(), **json.loads(json.dumps(dataclasses.asdict(recipe)))}
@@ -116,8 +131,21 @@ def write_text(path: Path, text: str) -> None:
     Raises:
       OSError: it cannot be written.
     """
+    _write(path, lambda temporary: temporary.write_text(text))
+
+
+def write_table(path: Path, table: np.ndarray) -> None:
+    """As `write_text`, for an array."""
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as file:  # of a name alone, np.save would make another
+            np.save(file, table, allow_pickle=False)
+
+    _write(path, save)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{own_suffix()}")
-    temporary.write_text(text)
+    write(temporary)
     commit(temporary, path)
 
 

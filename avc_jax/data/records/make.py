@@ -16,7 +16,7 @@ import numpy as np
 from avc_jax import errors
 from avc_jax.data import processes
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.records import layout, shard
+from avc_jax.data.records import layout, places, shard
 from avc_jax.data.sources import Source
 from avc_jax.train.guard import Guard
 from avc_jax.train.workdir import Workdir, read_json
@@ -175,10 +175,25 @@ def _finish(source: Source, workdir: Workdir, shards: list[layout.Shard], descri
     workdir.write(layout.SUMMARY, summary)
     try:
         _describe_for_tfds(folder, shards, described)
+        layout.write_table(folder / layout.TABLE, _whole_table(folder, [rows[place] for place in range(len(source.clips))]))
         layout.write_index(folder, ({"clip": dataclasses.astuple(clip)} | rows[place] for place, clip in enumerate(source.clips)))
     except OSError as error:
         raise errors.CannotWriteError(f"{folder} cannot be written: {error}.") from error
     return summary
+
+
+def _whole_table(folder: Path, rows: list[dict[str, Any]]) -> np.ndarray:
+    """RECORD[n] of n rows of the index."""
+    names = sorted({row["shard"] for row in rows if "shard" in row})
+    tables = {name: np.load(layout.records_table(folder, name), allow_pickle=False) for name in names}
+    whole = np.zeros(len(rows), places.RECORD)
+    whole["shard"] = -1
+    numbers = {name: number for number, name in enumerate(names)}
+    for place, row in enumerate(rows):
+        if "shard" in row:
+            whole[place] = tables[row["shard"]][row["record"]]
+            whole["shard"][place] = numbers[row["shard"]]
+    return whole
 
 
 def _describe_for_tfds(folder: Path, shards: list[layout.Shard], described: list[dict[str, Any]]) -> None:
@@ -286,6 +301,11 @@ def verify(folder: Path, guard: Guard) -> int:
     for name in names:
         guard.raise_if_stopped()
         lines += shard.damages(folder, name)
+    try:
+        if not lines and not np.array_equal(np.load(folder / layout.TABLE, allow_pickle=False), _whole_table(folder, rows)):
+            lines.append(f"{layout.TABLE} is not what the tables of the shards say")
+    except (OSError, ValueError, EOFError) as error:
+        lines.append(f"{layout.TABLE} cannot be read ({error})")
     if lines:
         more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
         raise errors.DataError(f"{folder}: found {len(lines)} damages:\n  " + "\n  ".join(lines[:20]) + more

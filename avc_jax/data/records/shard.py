@@ -12,12 +12,15 @@ import numpy as np
 from array_record.python import array_record_module
 
 from avc_jax import errors
-from avc_jax.data.records import layout
+from avc_jax.data.clock import Span
+from avc_jax.data.files import cut_span
+from avc_jax.data.records import layout, places
 from avc_jax.data.records.clip import read_content, source_bytes
 from avc_jax.data.records.example import Content, DamagedRecord, parse, serialize
 
 # One record per chunk, for random access; JPEGs and sound hardly get smaller by compression.
 _OPTIONS = "group_size:1,uncompressed"
+_DIFFERS = "what was written reads back differently; is the disk full?"
 _LEAST_DBFS = 20 * math.log10(1 / 32768)
 
 
@@ -52,8 +55,11 @@ def make_shard(job: Job, should_stop: Callable[[], bool]) -> dict[str, Any]:
         for stale in (job.out / layout.INDEX, layout.sidecar(job.out, path.name)):
             stale.unlink(missing_ok=True)
         temporary.touch()  # for a better error than the record writer's
-        description = _write(job, temporary, should_stop)
+        description, tables = _write(job, temporary, should_stop)
         layout.commit(temporary, path)
+        for table_path, table in zip(_table_paths(job.out, path.name), tables, strict=True):
+            layout.write_table(table_path, table)
+        description["tables_sha256"] = [file_sha256(table_path) for table_path in _table_paths(job.out, path.name)]
         layout.write_text(layout.sidecar(job.out, path.name), json.dumps(description) + "\n")
     except (OSError, RuntimeError) as error:
         raise errors.CannotWriteError(f"{path} cannot be written: {error}.") from error
@@ -71,9 +77,14 @@ def read_finished(job: Job) -> dict[str, Any] | None:
         sizes = {row["clip"]: row["source_bytes"] for row in rows}
         if sizes != {place: source_bytes(job.videos, clip) for place, clip in job.shard.clips}:
             return None
-        return description if description["sha256"] == file_sha256(path) else None
+        digests = [file_sha256(file) for file in (path, *_table_paths(job.out, path.name))]
+        return description if [description["sha256"], *description["tables_sha256"]] == digests else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _table_paths(folder: Path, shard_name: str) -> tuple[Path, Path]:
+    return layout.records_table(folder, shard_name), layout.parts_table(folder, shard_name)
 
 
 def file_sha256(path: Path) -> str:
@@ -107,11 +118,12 @@ def open_shard(path: Path):
     return array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0", file_reader_buffer_size=32768)
 
 
-def _write(job: Job, temporary: Path, should_stop: Callable[[], bool]) -> dict[str, Any]:
+def _write(job: Job, temporary: Path, should_stop: Callable[[], bool]) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """What the sidecar says, and the tables of records and parts."""
     writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
     records: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
-    digests = []
+    digests: list[tuple[bytes, Span, Span]] = []
     for place, clip in job.shard.clips:
         if should_stop():
             writer.close()
@@ -124,19 +136,26 @@ def _write(job: Job, temporary: Path, should_stop: Callable[[], bool]) -> dict[s
             continue
         record = serialize(content)
         writer.write(record)
-        digests.append(hashlib.sha256(record).digest())
+        digests.append((hashlib.sha256(record).digest(), cut_span(content.span, clip), cut_span(content.measured, clip)))
         records.append(row | {"bytes": len(record)} | _statistics(content, job.recipe.window_s))
     writer.close()
-    _read_back(temporary, digests)
-    return {"sha256": file_sha256(temporary), "bytes": temporary.stat().st_size, "records": records, "rejected": rejected}
+    tables = places.locate(temporary, _read_back(temporary, digests))
+    description = {"sha256": file_sha256(temporary), "bytes": temporary.stat().st_size, "records": records, "rejected": rejected}
+    return description, tables
 
 
-def _read_back(path: Path, digests: list[bytes]) -> None:
-    """Raises OSError unless the file holds the records with these digests."""
-    found = [b"" if isinstance(record, DamagedRecord) else hashlib.sha256(record).digest()
-             for record in read_records(path, len(digests))]
-    if found != digests or open_shard(path).num_records() != len(digests):
-        raise OSError("what was written reads back differently; is the disk full?")
+def _read_back(path: Path, digests: list[tuple[bytes, Span, Span]]) -> Iterator[tuple[bytes, Span, Span]]:
+    """The records of the file, with the spans that stand beside their digests.
+
+    Raises:
+      OSError: the file does not hold the records with these digests.
+    """
+    if open_shard(path).num_records() != len(digests):
+        raise OSError(_DIFFERS)
+    for record, (digest, declared, measured) in zip(read_records(path, len(digests)), digests, strict=True):
+        if isinstance(record, DamagedRecord) or hashlib.sha256(record).digest() != digest:
+            raise OSError(_DIFFERS)
+        yield record, declared, measured
 
 
 def _statistics(content: Content, window_s: float) -> dict[str, float]:
@@ -156,7 +175,7 @@ def damages(folder: Path, shard_name: str) -> list[str]:
     path, lines = folder / shard_name, []
     try:
         description = json.loads(layout.sidecar(folder, shard_name).read_text())
-        rows, sha256 = description["records"], description["sha256"]
+        rows, sha256, tables = description["records"], description["sha256"], description["tables_sha256"]
     except (OSError, ValueError, KeyError) as error:
         return [f"{shard_name}: its sidecar {layout.sidecar(folder, shard_name)} cannot be read ({error})"]
     for number, (record, row) in enumerate(zip(read_records(path, len(rows)), rows, strict=True)):
@@ -169,4 +188,7 @@ def damages(folder: Path, shard_name: str) -> list[str]:
             lines.append(f"{shard_name}, record {number} ({row['path']}): {error}")
     if not lines and file_sha256(path) != sha256:
         lines.append(f"{shard_name}: every record is good, but bytes between them have changed")
+    for table, digest in zip(_table_paths(folder, shard_name), tables, strict=True):
+        if not table.is_file() or file_sha256(table) != digest:
+            lines.append(f"{shard_name}: its table {table} has changed")
     return lines

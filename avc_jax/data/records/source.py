@@ -2,126 +2,169 @@
 
 import dataclasses
 import functools
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from avc_jax import errors
-from avc_jax.data.decode import Span
+from avc_jax.data.clock import EDGE_S
+from avc_jax.data.moments import Format, Found, Request, Stored, draw_frames, draw_sounds, incomplete, too_short
 from avc_jax.data.records import layout
-from avc_jax.data.records.example import Content, DamagedRecord, parse
-from avc_jax.data.records.shard import open_shard
-from avc_jax.data.sound import cut_window
+from avc_jax.data.records.places import RECORD, DamagedPart, Parts
 from avc_jax.data.sources import Clip, Source
 
 _ROUNDING_S = 5.1e-4  # As for the pictures of a file: so little before a frame means that frame.
+_UNREADABLE = (OSError, ValueError, IndexError, DamagedPart)
 _MOST_OPEN = 256  # Shards open at once; the limit of a process is often 1,024 files.
-
-_GONE = "{} was asked for from where the record of the clip holds none."
-
-
-class Record:
-    """A clip's record behind the face of a `decode.MediaFile`: the same clock, the same spans, the same refusals.
-
-    Frames are the stored ones, so a time gets the last stored frame that is not after it.
-    """
-
-    def __init__(self, content: Content):
-        self._content = content
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    @property
-    def span(self) -> Span:
-        """The span of the source file as its headers declared it."""
-        return self._content.span
-
-    def measure(self) -> Span:
-        """The span of the source file as it was measured, if its headers were wrong."""
-        return self._content.measured
-
-    def frames(self, times_s: Sequence[float], short_side: int | None = None) -> list[np.ndarray]:
-        """The last stored frame at or before each time; see `decode.MediaFile.frames`.
-
-        Raises:
-          BadMedia: incomplete, damaged.
-        """
-        content, shown = self._content, []
-        times = np.asarray(times_s, np.float64)
-        if ((times < content.frame_s[0] - _ROUNDING_S) | (times >= content.frames_end_s + _ROUNDING_S)).any():
-            raise errors.BadMedia("incomplete", _GONE.format("A picture"))
-        places = np.maximum(np.searchsorted(content.frame_s, times + _ROUNDING_S, side="right") - 1, 0)
-        decoded = {place: _decode(content.frames[place], short_side) for place in set(places.tolist())}
-        for place in places.tolist():
-            shown.append(decoded[place].copy() if (places == place).sum() > 1 else decoded[place])
-        return shown
-
-    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
-        """int16[len(starts_s), round(window_s * rate_hz)], to the nearest sample; see `decode.MediaFile.sounds`.
-
-        Raises:
-          BadMedia: incomplete.
-          ValueError: the record has another rate.
-        """
-        content, count = self._content, round(window_s * rate_hz)
-        if rate_hz != content.rate_hz:
-            raise ValueError(f"The record holds sound at {content.rate_hz} Hz, asked for {rate_hz} Hz.")
-        out = np.empty((len(starts_s), count), np.int16)
-        for row, start_s in enumerate(starts_s):
-            out[row] = cut_window(content.sound, round((start_s - content.sound_start_s) * rate_hz), count, rate_hz)
-        return out
-
-    def is_silent(self) -> bool:
-        """False: a file that is silent from beginning to end has no record."""
-        return False
-
-
-def _decode(jpeg: bytes, short_side: int | None) -> np.ndarray:
-    """uint8[h, w, 3], scaled down if asked; Pillow's bilinear filter averages as that of the decoder does."""
-    try:
-        image = Image.open(io.BytesIO(jpeg)).convert("RGB")
-    except (OSError, ValueError) as error:
-        raise errors.BadMedia("damaged", f"A frame of its record does not read as a JPEG ({error}).") from error
-    if short_side is not None and min(image.size) != short_side:
-        scale = short_side / min(image.size)
-        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR)
-    return np.array(image)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordSource(Source):
-    """The clips of the folder that the records were made of, in the same order, opened as records.
+    """The clips of the folder that the records were made of, in the same order, read from records.
+
+    Frames are the stored ones, so a time gets the last stored frame that is not after it. Clock, spans and refusals are those of
+    the files.
 
     Attributes:
-      places: clip -> (shard, record), or (kind, reason) of a clip that was rejected.
-      readers: shard -> its reader.
+      recipe: of the records.
+      table: RECORD[n]; `shard` is -1 for a clip without a record.
+      rows: clip -> its row in the table.
+      rejected: row -> why it has no record.
+      shards: names.
+      open_parts: number of a shard -> its parts.
     """
 
-    places: Mapping[Clip, tuple[str, int | str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
-    readers: Any = dataclasses.field(default=None, compare=False, repr=False)
+    recipe: layout.Recipe = dataclasses.field(default_factory=layout.Recipe)
+    table: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, RECORD), compare=False, repr=False)
+    rows: Mapping[Clip, int] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    rejected: Mapping[int, tuple[str, str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    shards: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    open_parts: Any = dataclasses.field(default=None, compare=False, repr=False)
 
-    def open(self, clip: Clip) -> Record:
-        """The record of a clip.
+    @property
+    def stored(self) -> Stored:
+        """Frames are handed on as JPEGs."""
+        return Stored(self.recipe.short_side)
+
+    @functools.cached_property
+    def _own_rows(self) -> np.ndarray:
+        return np.array([self.rows[clip] for clip in self.clips], np.int64)
+
+    def read(self, request: Request, form: Format) -> Found:
+        """Reads the delivered frames and sounds, and nothing else of the records; see `Source.read`.
 
         Raises:
-          BadMedia: it was rejected when the records were made, with the reason of then; or its record is damaged.
+          ValueError: the records have another rate.
         """
-        where, which = self.places[clip]
-        if isinstance(which, str):
-            raise errors.BadMedia(where, which)
-        try:
-            return Record(parse(self.readers(where).read([which])[0]))
-        except (OSError, RuntimeError, IndexError, DamagedRecord) as error:
-            raise errors.BadMedia("damaged", f"Record {which} of {where} cannot be read ({error}).") from error
+        if form.rate_hz != self.recipe.rate_hz:
+            raise ValueError(f"The records hold sound at {self.recipe.rate_hz} Hz, asked for {form.rate_hz} Hz.")
+        rows = self._own_rows[request.clips]
+        table = self.table[rows]
+        bad = {int(place): errors.BadMedia(*self.rejected[int(rows[place])]) for place in np.flatnonzero(table["shard"] < 0)}
+        spans = _fit(table, request, form, self.recipe.fps)
+        bad |= {place: error for place, error in spans.bad(form.window_s).items() if place not in bad}
+        frames = self._frames(table, request, spans, form, bad)
+        sounds = self._sounds(table, request, spans, form, bad)
+        frames = [row for row in frames if row[0] not in bad]  # a damage may be noticed after other rows of the clip were read
+        return Found(bad, [jpeg for _, jpeg, _ in frames], [window for *_, window in frames],
+                     [waveform for clip, waveform in sounds if clip not in bad], spans.frame_s, spans.sound_s)
+
+    def _frames(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
+                bad: dict[int, errors.BadMedia]) -> list[tuple[int, bytes, tuple[int, int, int, int]]]:
+        """(index of the clip, JPEG, crop) of each wanted frame; adds clips that turn out to be damaged to `bad`."""
+        clips, moments = np.nonzero(request.frames)
+        columns = (clips, table["shard"][clips], table["first_part"][clips] + spans.frame[clips, moments],
+                   request.crops[clips, moments])
+        rows = []
+        for clip, shard, part, place in zip(*(column.tolist() for column in columns), strict=True):
+            if clip in bad:
+                continue
+            try:
+                jpeg, height, width = self.open_parts(shard).frame(part)
+            except _UNREADABLE as error:
+                bad[clip] = self._damaged(shard, error)
+                continue
+            rows.append((clip, jpeg, self.stored.window(height, width, place, form)))
+        return rows
+
+    def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
+                bad: dict[int, errors.BadMedia]) -> list[tuple[int, np.ndarray]]:
+        """(index of the clip, int16[samples]) of each wanted sound; adds clips that turn out to be damaged to `bad`."""
+        clips, moments = np.nonzero(request.sounds)
+        columns = clips, table["shard"][clips], (table["first_part"] + table["frames"])[clips], spans.sample[clips, moments]
+        rows = []
+        for clip, shard, part, begin in zip(*(column.tolist() for column in columns), strict=True):
+            if clip in bad:
+                continue
+            try:
+                rows.append((clip, self.open_parts(shard).sound(part, begin, form.samples)))
+            except _UNREADABLE as error:
+                bad[clip] = self._damaged(shard, error)
+        return rows
+
+    def _damaged(self, shard: int, error: Exception) -> errors.BadMedia:
+        return errors.BadMedia("damaged", f"Its record in {self.shards[shard]} cannot be read ({error}).")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """Where the moments of n clips lie.
+
+    Attributes:
+      frame_s, sound_s: float64[n, k], seconds.
+      frame, sample: int64[n, k], the stored frame, and the first sample of the sound.
+      fits: bool[n], every needed moment is there.
+      length_s: float64[n], of the clips.
+    """
+
+    frame_s: np.ndarray
+    sound_s: np.ndarray
+    frame: np.ndarray
+    sample: np.ndarray
+    fits: np.ndarray
+    length_s: np.ndarray
+
+    def bad(self, window_s: float) -> dict[int, errors.BadMedia]:
+        """Why those clips that do not fit do not."""
+        return {int(place): too_short(self.length_s[place], window_s) if self.length_s[place] < window_s
+                else incomplete("A moment") for place in np.flatnonzero(~self.fits)}
+
+
+def _fit(table: np.ndarray, request: Request, form: Format, fps: float) -> _Fit:
+    """As in a file: by the declared spans, and where those fail by the measured ones."""
+    declared = _fit_within(table, "declared", request, form, fps)
+    if declared.fits.all():
+        return declared
+    measured = _fit_within(table, "measured", request, form, fps)
+    values = []
+    for field in dataclasses.fields(_Fit):
+        one, other = getattr(declared, field.name), getattr(measured, field.name)
+        values.append(np.where(declared.fits.reshape(-1, *[1] * (one.ndim - 1)), one, other))
+    return _Fit(*values)
+
+
+def _fit_within(table: np.ndarray, which: str, request: Request, form: Format, fps: float) -> _Fit:
+    start_s, end_s = table[f"{which}_start_s"][:, None], table[f"{which}_end_s"][:, None]
+    frame_s = draw_frames(start_s, end_s, request.draws)
+    sound_s = draw_sounds(start_s, end_s, frame_s, request.draws, form.window_s)
+    first_s, frames = table["frames_start_s"][:, None], table["frames"][:, None]
+    frame = np.floor((frame_s + _ROUNDING_S - first_s) * fps).astype(np.int64)
+    # The times of frames are first_s + n / fps, rounded; the quotient may have fallen to the other side.
+    frame += first_s + (frame + 1) / fps <= frame_s + _ROUNDING_S
+    frame -= first_s + frame / fps > frame_s + _ROUNDING_S
+    seen = (frame_s >= first_s - _ROUNDING_S) & (frame_s < table["frames_end_s"][:, None] + _ROUNDING_S)
+    begin = np.rint((sound_s - table["sound_start_s"][:, None]) * form.rate_hz).astype(np.int64)
+    last = table["samples"][:, None] - form.samples
+    # At the two ends of the track a sound may move by up to EDGE_S, as in a file.
+    sample = np.clip(begin, 0, np.maximum(last, 0))
+    heard = (np.abs(sample - begin) <= round(EDGE_S * form.rate_hz) + 1) & (last >= 0)
+    good = heard & (seen | ~request.frames.any(axis=1, keepdims=True))
+    length_s = (end_s - start_s)[:, 0]
+    return _Fit(frame_s, sound_s, np.clip(frame, 0, np.maximum(frames - 1, 0)), sample,
+                (good | ~request.needed).all(axis=1) & (length_s >= form.window_s), length_s)
 
 
 def open_records(config) -> RecordSource:
@@ -135,15 +178,22 @@ def open_records(config) -> RecordSource:
     data, root = config.data, Path(config.data.root)
     if not data.root or not root.is_dir():
         raise errors.MissingInputError(f"config.data.root={data.root}: expected a folder of records made by avc_jax.prepare.")
-    rows = layout.read_index(root)
+    index = layout.read_index(root)
     try:
         recipe = layout.recipe_from(json.loads((root / layout.RECIPE).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise errors.DataError(f"{root / layout.RECIPE} is damaged ({error}); make the records again.") from error
-    _check(config, recipe, {row.get("kind") for row in rows})
-    places = {row["clip"]: (row["shard"], row["record"]) if "shard" in row else (row["kind"], row["reason"]) for row in rows}
-    readers = functools.lru_cache(maxsize=_MOST_OPEN)(lambda shard: open_shard(root / shard))
-    return RecordSource(root, tuple(row["clip"] for row in rows), places, readers)
+        table = np.load(root / layout.TABLE, allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise errors.DataError(f"{root}: {layout.RECIPE} or {layout.TABLE} is damaged ({error}); run avc_jax.prepare again."
+                               ) from error
+    if len(table) != len(index) or table.dtype != RECORD:
+        raise errors.DataError(f"{root / layout.TABLE} does not fit {layout.INDEX}; run avc_jax.prepare again.")
+    _check(config, recipe, {row.get("kind") for row in index})
+    shards = tuple(sorted({row["shard"] for row in index if "shard" in row}))
+    rejected = {place: (row["kind"], row["reason"]) for place, row in enumerate(index) if "shard" not in row}
+    open_parts = functools.lru_cache(maxsize=_MOST_OPEN)(
+        lambda number: Parts(root / shards[number], layout.parts_table(root, shards[number])))
+    return RecordSource(root, tuple(row["clip"] for row in index), recipe, table,
+                        {row["clip"]: place for place, row in enumerate(index)}, rejected, shards, open_parts)
 
 
 def _check(config, recipe: layout.Recipe, rejected: set[str | None]) -> None:
@@ -154,6 +204,9 @@ def _check(config, recipe: layout.Recipe, rejected: set[str | None]) -> None:
     if data.frame_short_side > recipe.short_side:
         lines.append(f"config.data.frame_short_side: found {data.frame_short_side}, expected at most the records' "
                      f"{recipe.short_side}")
+    if data.frame_choice != "any":
+        lines.append(f"config.data.frame_choice: found {data.frame_choice!r}, expected any: records keep {recipe.fps:g} frames a "
+                     "second, and not which of them were key frames")
     if data.window_s < recipe.window_s and "too_short" in rejected:
         lines.append(f"config.data.window_s: found {data.window_s:g}, expected at least {recipe.window_s:g}, as clips shorter "
                      "than that were left out")

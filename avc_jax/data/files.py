@@ -1,0 +1,111 @@
+"""Answers a request from media files: each clip's file is opened, decoded once, and closed."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
+
+import numpy as np
+
+from avc_jax import errors
+from avc_jax.data.decode import Span
+from avc_jax.data.moments import Format, Found, Request, draw_frames, draw_sounds, too_short
+
+
+class Clip(Protocol):
+    """What is asked of a clip here; `sources.Clip` says more."""
+
+    @property
+    def start_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float: ...
+
+
+class Media(Protocol):
+    """What is asked of an open file; `decode.MediaFile` says what each of these does."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc) -> None: ...
+
+    @property
+    def span(self) -> Span: ...
+
+    def measure(self) -> Span: ...
+
+    def key_times(self, times_s: Sequence[float]) -> list[float]: ...
+
+    def crops(self, times_s: Sequence[float], places: np.ndarray, short_side: int, size: int) -> np.ndarray: ...
+
+    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray: ...
+
+    def is_silent(self) -> bool: ...
+
+
+def read(clips: Sequence[Clip], open_media: Callable[..., Media], request: Request, form: Format) -> Found:
+    """Reads the request's clips one after another.
+
+    Args:
+      clips: one for each of the request's.
+      open_media: opens the file of a clip, or raises BadMedia.
+      request, form: what is asked.
+    """
+    bad: dict[int, errors.BadMedia] = {}
+    frames: list[np.ndarray] = []
+    waveforms: list[np.ndarray] = []
+    frame_s, sound_s = (np.zeros(request.needed.shape) for _ in range(2))
+    for place, clip in enumerate(clips):
+        try:
+            with open_media(clip) as media:
+                crops, sounds, frame_s[place], sound_s[place] = _read(media, clip, request.take(np.array([place])), form)
+        except errors.BadMedia as error:
+            bad[place] = error
+            continue
+        frames += crops
+        waveforms += sounds
+    return Found(bad, frames, [], waveforms, frame_s, sound_s)
+
+
+# Crops, sounds, and float64[k] times of both, of one clip.
+_Read = tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]
+
+
+def _read(media: Media, clip: Clip, request: Request, form: Format) -> _Read:
+    try:
+        return _read_within(media, cut_span(media.span, clip), request, form)
+    except errors.BadMedia as error:
+        if error.kind not in ("incomplete", "too_short"):
+            raise
+    # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
+    return _read_within(media, cut_span(media.measure(), clip), request, form)
+
+
+def _read_within(media: Media, span: Span, request: Request, form: Format) -> _Read:
+    if span.end_s - span.start_s < form.window_s:
+        raise too_short(span.end_s - span.start_s, form.window_s)
+    needed, draws = request.needed[0], request.draws[0]
+    frame_s = draw_frames(span.start_s, span.end_s, draws)
+    if form.frame_choice == "keyframe":
+        frame_s[needed] = _key_times(media, frame_s[needed], span)
+    sound_s = draw_sounds(span.start_s, span.end_s, frame_s, draws, form.window_s)
+    # Also those that are not delivered: a file that cannot give a sound is as bad for a false pair as for a true one, or
+    # else its frames would be seen in false pairs only.
+    waveform = media.sounds(sound_s[needed].tolist(), form.window_s, form.rate_hz)
+    # A silent second of a sounding file is data; a file that is all silence is not.
+    if not np.logical_or(waveform > 1, waveform < -1).any(axis=1).all() and media.is_silent():
+        raise errors.BadMedia("silent", "Its sound track is silent from beginning to end.")
+    wanted = request.frames[0]
+    crops = (list(media.crops(frame_s[wanted].tolist(), request.crops[0, wanted], form.short_side, form.size)) if wanted.any()
+             else [])
+    return crops, list(waveform[request.sounds[0][needed]]), frame_s, sound_s
+
+
+def _key_times(media: Media, times_s: np.ndarray, span: Span) -> np.ndarray:
+    """float64[n]: the last key frame at or before each time; the time itself where that lies before the span."""
+    keys = np.array(media.key_times(times_s.tolist()))
+    return np.where(keys >= span.start_s, keys, times_s)
+
+
+def cut_span(span: Span, clip: Clip) -> Span:
+    """The part of a file's span that belongs to the clip."""
+    return Span(max(span.start_s, clip.start_s), min(span.end_s, clip.end_s))
+

@@ -1,0 +1,153 @@
+"""Moments of clips: where pairs of frame and sound are drawn, and how a source is asked for them.
+
+A request asks for n clips at k moments each. A source of files answers it file by file, a source of records for all rows at
+once; who asks does not see the difference.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from avc_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """The form in which pairs are delivered.
+
+    Attributes:
+      short_side: pixels of the shorter side of the scaled frame.
+      size: side of the square crop, in pixels.
+      window_s: length of a sound, in seconds.
+      rate_hz: its sample rate.
+      frame_choice: any, or keyframe (see config.data.frame_choice).
+    """
+
+    short_side: int
+    size: int
+    window_s: float
+    rate_hz: int
+    frame_choice: str = "any"
+
+    @property
+    def samples(self) -> int:
+        """Samples of a sound."""
+        return round(self.window_s * self.rate_hz)
+
+
+def make_format(config) -> Format:
+    """The form that a config asks for."""
+    data = config.data
+    return Format(data.frame_short_side, data.frame_size, data.window_s, config.audio.rate_hz, data.frame_choice)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """How crops are cut from frames that are stored as JPEGs with a shorter side of `short_side` pixels.
+
+    Where smaller frames are wanted, the decoder halves them while it decodes, as often as that leaves them large enough; what
+    is left of the difference is scaled after the crop, so that nothing is decoded or scaled that is not used.
+    """
+
+    short_side: int
+
+    def ratio(self, form: Format) -> int:
+        """The factor, one of 1, 2, 4, 8, by which the decoder makes the frames smaller."""
+        return next(ratio for ratio in (8, 4, 2, 1) if ratio == 1 or -(-self.short_side // ratio) >= form.short_side)
+
+    def side(self, form: Format) -> int:
+        """Side of the crop in the frames as decoded, in pixels."""
+        return round(form.size * -(-self.short_side // self.ratio(form)) / form.short_side)
+
+    def window(self, height: int, width: int, place: Sequence[float], form: Format) -> tuple[int, int, int, int]:
+        """(y, x, side, side) of the crop at a place in [0, 1) of a frame stored with this height and width; every offset is
+        equally likely."""
+        ratio, side = self.ratio(form), self.side(form)
+        return int(place[0] * (-(-height // ratio) - side + 1)), int(place[1] * (-(-width // ratio) - side + 1)), side, side
+
+
+class Request(NamedTuple):
+    """What is asked of n clips at k moments each.
+
+    Attributes:
+      clips: int64[n], places in the source.
+      draws: float64[n, k, 2] in [0, 1), which place the frame and the sound of each moment.
+      crops: float64[n, k, 2] in [0, 1), which place the crop (y, x).
+      needed: bool[n, k], the moments that a clip has to hold to be of use.
+      frames, sounds: bool[n, k], what to deliver of them.
+    """
+
+    clips: np.ndarray
+    draws: np.ndarray
+    crops: np.ndarray
+    needed: np.ndarray
+    frames: np.ndarray
+    sounds: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Request":
+        """The request for some of the clips."""
+        return Request(*(value[chosen] for value in self))
+
+
+class Found(NamedTuple):
+    """What a source gave. Lists are of the `frames` (or `sounds`) of the good clips' moments, clip by clip.
+
+    Attributes:
+      bad: index into the request's clips -> why that one is of no use.
+      frames: the crops, uint8[size, size, 3]; from a source with `stored` frames their JPEGs.
+      windows: (y, x, height, width) of the crop in each JPEG; empty where frames are crops already.
+      waveforms: int16[samples].
+      frame_s, sound_s: float64[n, k], seconds on the clock of each clip's file; not meant where it is bad.
+    """
+
+    bad: dict[int, errors.BadMedia]
+    frames: list[np.ndarray] | list[bytes]
+    windows: list[tuple[int, int, int, int]]
+    waveforms: list[np.ndarray]
+    frame_s: np.ndarray
+    sound_s: np.ndarray
+
+
+def draw_frames(start_s, end_s, draws: np.ndarray) -> np.ndarray:
+    """float64 times of frames, uniform over spans (arXiv:1705.08168, section 2.2).
+
+    Args:
+      start_s, end_s: spans in seconds, float64 of a shape that broadcasts with that of the result.
+      draws: float64[..., 2] in [0, 1).
+
+    Returns:
+      float64[...].
+    """
+    return start_s + draws[..., 0] * (end_s - start_s)
+
+
+def draw_sounds(start_s, end_s, frame_s: np.ndarray, draws: np.ndarray, window_s: float) -> np.ndarray:
+    """float64 starts of sounds that overlap their frames: uniform in [t - window, t], clipped to the span.
+
+    Sounds for false pairs are drawn by this same function around the moments of the other file, so that nothing but the
+    content tells them apart.
+
+    Args:
+      start_s, end_s, draws: as for `draw_frames`; a span is at least as long as the window.
+      frame_s: float64[...], times of the frames.
+      window_s: length of a sound, in seconds.
+
+    Returns:
+      float64[...].
+    """
+    low = np.maximum(start_s, frame_s - window_s)
+    high = np.minimum(frame_s, end_s - window_s)
+    return low + draws[..., 1] * (high - low)
+
+
+def too_short(length_s: float, window_s: float) -> errors.BadMedia:
+    """The error of a clip that is shorter than a sound."""
+    return errors.BadMedia("too_short", f"It has picture and sound together for {max(length_s, 0.0):.3f} s; "
+                                        f"{window_s:g} s are needed.")
+
+
+def incomplete(what: str) -> errors.BadMedia:
+    """The error of a record that was asked for what it does not hold."""
+    return errors.BadMedia("incomplete", f"{what} was asked for from where the record of the clip holds none.")

@@ -1,0 +1,134 @@
+"""Where in a shard the parts of its records lie: to read one frame or one second of a record, and not all of it.
+
+Beside each shard stands a table of its parts (each frame, and each stretch of 16 KiB of sound) with their checksums. Whoever
+reads a part compares its checksum, so nothing is lost by going around ArrayRecord's reader, which gives whole records only.
+
+A part is placed in the logical stream of the file: its bytes less the block headers of 24 bytes that Riegeli, the container
+below ArrayRecord, puts at each multiple of 64 KiB (riegeli/doc/riegeli_records_file_format.md). The tables are made by looking
+for each record in that stream, so should the layout ever be another, the shard cannot be made.
+"""
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from PIL import Image
+
+from avc_jax.data.clock import Span
+from avc_jax.data.records.example import Content, parse
+
+_BLOCK, _HEADER = 65536, 24
+_BETWEEN = 65536  # More than what lies between two records: the header of a chunk.
+SOUND_BYTES = 16384
+
+PART = np.dtype([("offset", "<i8"), ("size", "<u4"), ("height", "<u2"), ("width", "<u2"), ("xxh3", "<u8")])
+# One record. Spans are those of the clip, in seconds on the clock of its file; frame n is part first_part + n, and was on
+# screen from frames_start_s + n / fps on; behind the last frame's follow the parts of the sound.
+RECORD = np.dtype([
+    ("declared_start_s", "<f8"), ("declared_end_s", "<f8"), ("measured_start_s", "<f8"), ("measured_end_s", "<f8"),
+    ("frames_start_s", "<f8"), ("frames_end_s", "<f8"), ("sound_start_s", "<f8"), ("samples", "<i8"),
+    ("first_part", "<i8"), ("frames", "<i4"), ("shard", "<i4")])
+
+
+class DamagedPart(Exception):
+    """A shard does not hold what was written."""
+
+
+def locate(path: Path, records: Iterable[tuple[bytes, Span, Span]]) -> tuple[np.ndarray, np.ndarray]:
+    """The tables of a shard.
+
+    Args:
+      path: the shard.
+      records: for each record in order its bytes, and the declared and the measured span of its clip.
+
+    Returns:
+      RECORD[n] and PART[m].
+
+    Raises:
+      OSError: a record is not found in the file as one piece.
+    """
+    rows: list[tuple] = []
+    parts: list[tuple] = []
+    start = 0
+    with open(path, "rb", buffering=0) as file:
+        for record, declared, measured in records:
+            found = _read(file.fileno(), start, len(record) + _BETWEEN).find(record)
+            if found < 0:
+                raise OSError(f"record {len(rows)} does not lie in the file as one piece, so it could not be read in parts")
+            content, start = parse(record), start + found
+            rows.append((declared.start_s, declared.end_s, measured.start_s, measured.end_s, content.frame_s[0],
+                         content.frames_end_s, content.sound_start_s, len(content.sound), len(parts), len(content.frames), -1))
+            parts += _parts(record, start, content)
+            start += len(record)
+    return np.array(rows, RECORD), np.array(parts, PART)
+
+
+def _parts(record: bytes, start: int, content: Content) -> list[tuple[int, int, int, int, int]]:
+    parts, place = [], 0
+    for frame in content.frames:
+        place = record.index(frame, place)
+        width, height = Image.open(io.BytesIO(frame)).size
+        parts.append((start + place, len(frame), height, width, xxhash.xxh3_64_intdigest(frame)))
+        place += len(frame)
+    sound = content.sound.tobytes()
+    place = record.index(sound)
+    for begin in range(0, len(sound), SOUND_BYTES):
+        piece = sound[begin : begin + SOUND_BYTES]
+        parts.append((start + place + begin, len(piece), 0, 0, xxhash.xxh3_64_intdigest(piece)))
+    return parts
+
+
+def _read(descriptor: int, offset: int, size: int) -> bytes:
+    """Bytes of the logical stream; fewer where the file ends."""
+    first, last = offset // (_BLOCK - _HEADER), (offset + size - 1) // (_BLOCK - _HEADER)
+    begin = offset + _HEADER * (first + 1)
+    data = os.pread(descriptor, size + _HEADER * (last - first), begin)
+    if first == last:
+        return data
+    headers = [number * _BLOCK - begin for number in range(first + 1, last + 1)]
+    view = memoryview(data)
+    return b"".join([view[: headers[0]], *(view[header + _HEADER : header + _BLOCK] for header in headers)])
+
+
+class Parts:
+    """The parts of an open shard. Safe to use from several threads."""
+
+    def __init__(self, shard: Path, table: Path):
+        """
+        Raises:
+          OSError, ValueError: one of the two files cannot be read.
+        """
+        self._file = open(shard, "rb", buffering=0)  # noqa: SIM115 (closed with this object)
+        self._table = np.asarray(np.load(table, mmap_mode="r", allow_pickle=False))
+
+    def frame(self, part: int) -> tuple[bytes, int, int]:
+        """JPEG, height and width of a frame.
+
+        Raises:
+          DamagedPart: it is not what was written.
+        """
+        rows = self._table[part : part + 1].tolist()
+        return self._checked(rows), rows[0][2], rows[0][3]
+
+    def sound(self, first_part: int, begin: int, count: int) -> np.ndarray:
+        """int16[count] from sample `begin` on of the sound whose parts start at `first_part`.
+
+        Raises:
+          DamagedPart: it is not what was written.
+        """
+        first, last = 2 * begin // SOUND_BYTES, (2 * (begin + count) - 1) // SOUND_BYTES
+        data = self._checked(self._table[first_part + first : first_part + last + 1].tolist())
+        return np.frombuffer(data, "<i2", count, 2 * begin - first * SOUND_BYTES)
+
+    def _checked(self, rows: list[tuple[int, int, int, int, int]]) -> bytes:
+        """The bytes of consecutive parts, each compared with its checksum."""
+        offset = rows[0][0]
+        data = _read(self._file.fileno(), offset, rows[-1][0] + rows[-1][1] - offset)
+        view = memoryview(data)
+        for begin, size, _, _, xxh3 in rows:
+            if xxhash.xxh3_64_intdigest(view[begin - offset : begin - offset + size]) != xxh3:
+                raise DamagedPart(f"what lies at byte {begin} of its content is not what was written")
+        return data
