@@ -17,7 +17,7 @@ ORDER, MOMENTS, LABELS, PARTNERS, SUBSTITUTES = range(5)
 def _raw(seed: int, use: int, lane: int, first: int, count: int) -> np.ndarray:
     """uint64[count] of random bits for one use of a seed: a lane's blocks of four numbers, from its block `first` on."""
     key = np.array([seed, use], np.uint64)
-    return np.random.Philox(key=key, counter=np.array([first, lane, 0, 0], np.uint64)).random_raw(count)
+    return np.random.Philox(key=key, counter=np.array([first, 0, 0, lane], np.uint64)).random_raw(count)
 
 
 def uniforms(seed: int, use: int, positions: np.ndarray, count: int, lane: int = 0) -> np.ndarray:

@@ -1,26 +1,34 @@
 """Batches: in order whatever the threads, the same on any number of hosts and from any step on."""
 
+import io
 import itertools
 import threading
 import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
+from PIL import Image
 
 from avc_jax import errors
 from avc_jax.data import pipeline, sources
 from avc_jax.data import visit as visits
+from avc_jax.data.moments import Stored
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 
 FORM = visits.Format(short_side=32, size=24, window_s=0.25, rate_hz=8000)
 SMALL = visits.Format(short_side=8, size=8, window_s=1.0, rate_hz=8)
+NO_WINDOW = np.zeros((0, 4), np.int32)
 NAMES = ("frame", "waveform", "label", "file")
 
 
 class FakeReader:
     """Reads no files: the field `clip` holds the visit, `sound_clip` which of its pairs."""
+
+    class source:
+        stored = None
 
     def __init__(self, plan, delay=lambda visit: 0.0):
         self.plan, self.form, self._delay = plan, SMALL, delay
@@ -32,30 +40,85 @@ class FakeReader:
             self.visits.append(visit)
         k = self.plan.pairs_per_visit
         empty = {name: np.zeros((k, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
-        return visits.Pairs(**empty | {"clip": np.full(k, visit, np.int32), "sound_clip": np.arange(k, dtype=np.int32)})
+        return visits.Pairs(**empty | {"clip": np.full(k, visit, np.int32), "sound_clip": np.arange(k, dtype=np.int32)},
+                            window=NO_WINDOW)
 
 
-def rows_of(plan, steps, **options):
+class FakeStoredReader(FakeReader):
+    """The same, row by row, with frames that are JPEGs of one level: the visit."""
+
+    class source:
+        stored = Stored(short_side=16)
+
+    def train(self, visit, pair):
+        empty = {name: np.zeros((len(visit), *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
+        jpegs = np.array([gray_jpeg(np.full((16, 24), value)) for value in visit], object)
+        return visits.Pairs(**empty | {"frame": jpegs, "clip": visit.astype(np.int32), "sound_clip": pair.astype(np.int32)},
+                            window=np.tile(np.array([0, 0, 8, 8], np.int32), (len(visit), 1)))
+
+
+def gray_jpeg(levels):
+    file = io.BytesIO()
+    Image.fromarray(np.repeat(levels[..., None], 3, axis=2).astype(np.uint8)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def rows_of(plan, steps, reader=FakeReader, **options):
     """(visit, pair) of every row of the first batches."""
-    batches = pipeline.train_batches(FakeReader(plan), threads=2, names=("clip", "sound_clip"), **options)
+    batches = pipeline.train_batches(reader(plan), threads=2, names=("clip", "sound_clip"), **options)
     return [list(zip(batch["clip"].tolist(), batch["sound_clip"].tolist(), strict=True))
             for batch in itertools.islice(batches, steps)]
 
 
+@pytest.mark.parametrize("reader", [FakeReader, FakeStoredReader])
 @pytest.mark.parametrize("pairs_per_visit", [1, 2, 4])
 @pytest.mark.parametrize("first_step", [0, 1, 7])
-def test_batches_are_the_rows_of_the_plan_from_any_step_on(pairs_per_visit, first_step):
+def test_batches_are_the_rows_of_the_plan_from_any_step_on(pairs_per_visit, first_step, reader):
     plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=pairs_per_visit)
-    assert rows_of(plan, 4, first_step=first_step) == [plan.rows(first_step + step) for step in range(4)]
+    assert rows_of(plan, 4, reader, first_step=first_step) == [planned(plan, first_step + step) for step in range(4)]
 
 
+@pytest.mark.parametrize("reader", [FakeReader, FakeStoredReader])
 @pytest.mark.parametrize("pairs_per_visit", [1, 2, 4])
 @pytest.mark.parametrize("hosts", [1, 2, 4])
-def test_rows_of_all_hosts_make_the_same_global_batch(pairs_per_visit, hosts):
+def test_rows_of_all_hosts_make_the_same_global_batch(pairs_per_visit, hosts, reader):
     plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=pairs_per_visit)
-    shares = [rows_of(plan, 3, first_step=2, host=host, hosts=hosts) for host in range(hosts)]
+    shares = [rows_of(plan, 3, reader, first_step=2, host=host, hosts=hosts) for host in range(hosts)]
     for step in range(3):
-        assert [row for share in shares for row in share[step]] == plan.rows(2 + step)
+        assert [row for share in shares for row in share[step]] == planned(plan, 2 + step)
+
+
+def planned(plan, step):
+    return list(zip(*(column.tolist() for column in plan.rows(step)), strict=True))
+
+
+def test_large_batches_of_stored_frames_are_read_in_pieces(monkeypatch):
+    monkeypatch.setattr(pipeline, "_MOST_ROWS", 5)
+    plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=2)
+    assert rows_of(plan, 3, FakeStoredReader, first_step=1) == [planned(plan, step) for step in (1, 2, 3)]
+
+
+def test_stored_frames_are_decoded_in_their_places():
+    plan = Plan(10, seed=0, batch_size=8, pairs_per_visit=2)
+    batch = next(pipeline.train_batches(FakeStoredReader(plan), first_step=0, threads=2, names=("frame", "clip")))
+    assert batch["frame"].shape == (8, 8, 8, 3)
+    np.testing.assert_allclose(batch["frame"].mean((1, 2, 3)), batch["clip"], atol=1.5)
+
+
+@pytest.mark.parametrize(("short_side", "ratio", "side"), [(16, 1, 12), (24, 1, 18), (32, 2, 12), (40, 2, 15), (130, 8, 13)])
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.25), (0.999, 0.999)])
+def test_a_crop_of_a_stored_frame_is_that_of_the_scaled_frame(short_side, ratio, side, place):
+    form, stored = visits.Format(short_side=16, size=12, window_s=1.0, rate_hz=8), Stored(short_side)
+    assert (stored.ratio(form), stored.side(form)) == (ratio, side)
+    height, width = short_side, 2 * short_side
+    picture = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 120, width))
+    jpegs, windows = tf.constant([gray_jpeg(picture)]), tf.constant([stored.window(height, width, place, form)])
+    frames = pipeline._decode_jpegs(jpegs, windows, form, stored).numpy()
+    scaled = np.array(Image.fromarray(picture.astype(np.uint8)).resize((32, 16), Image.Resampling.BILINEAR))
+    y, x = int(place[0] * 5), int(place[1] * 21)
+    assert frames.shape == (1, 12, 12, 3)
+    # A ramp: one pixel of the scaled picture aside is a difference of 6.
+    np.testing.assert_allclose(frames[0, ..., 0].astype(int), scaled[y : y + 12, x : x + 12].astype(int), atol=7)
 
 
 def test_no_host_reads_what_another_reads():
@@ -100,7 +163,7 @@ def test_real_files_give_the_same_batches_to_one_host_or_two_from_the_start_or_l
 
 def read_pairs(number):
     one = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
-    return visits.Pairs(**one | {"clip": np.full(1, number, np.int32)})
+    return visits.Pairs(**one | {"clip": np.full(1, number, np.int32)}, window=NO_WINDOW)
 
 
 @pytest.mark.parametrize("error", [errors.DataError("Too many are bad."), errors.CannotWriteError("No room."), KeyError("x"),
@@ -121,7 +184,8 @@ def test_errors_of_reading_come_out_as_themselves(error):
 def test_reading_stops_at_the_count_and_keeps_empty_results():
     def read(number):
         pairs = read_pairs(number)
-        return pairs if number % 2 else visits.Pairs(**{name: getattr(pairs, name)[:0] for name in visits.fields(SMALL)})
+        empty = {name: getattr(pairs, name)[:0] for name in visits.fields(SMALL)}
+        return pairs if number % 2 else visits.Pairs(**empty, window=NO_WINDOW)
 
     found = list(pipeline.read_in_parallel(read, 5, SMALL, threads=2, ahead=2))
     assert [len(item["clip"]) for item in found] == [0, 1, 0, 1, 0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -10,18 +11,21 @@ import media
 import numpy as np
 import pytest
 import tiny
+from array_record.python import array_record_module
 from PIL import Image
 
 from avc_jax import errors
-from avc_jax.data import sources
+from avc_jax.data import moments, pipeline, sources
 from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.records import clip as clips
-from avc_jax.data.records import layout, make
+from avc_jax.data.records import layout, make, places
 from avc_jax.data.records import source as record_source
 from avc_jax.data.records.example import Content, DamagedRecord, parse, serialize
+from avc_jax.data.records.places import RECORD, SOUND_BYTES, DamagedPart, Parts
+from avc_jax.data.records.shard import read_records
 from avc_jax.train.guard import Guard
 from avc_jax.train.workdir import Workdir
 
@@ -128,54 +132,136 @@ def test_what_is_no_record_is_damaged(record):
         parse(record)
 
 
-def level(image) -> int:
-    return round(float(image.mean()) / 60)
+# Where its parts lie ------------------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_shard_are_the_frames_and_sounds_of_its_records(made):
+    _, out, _, records = made
+    for name in records.shards:
+        rows = np.load(layout.records_table(out, name))
+        parts = Parts(out / name, layout.parts_table(out, name))
+        for row, record in zip(rows, read_records(out / name, len(rows)), strict=True):
+            found, first = parse(record), int(row["first_part"])
+            for number, frame in enumerate(found.frames):
+                stored, height, width = parts.frame(first + number)
+                assert (stored, (width, height)) == (frame, Image.open(io.BytesIO(frame)).size)
+            for begin, count in ((0, len(found.sound)), (5, 1), (SOUND_BYTES // 2 - 1, 2), (len(found.sound) - 7, 7)):
+                sound = parts.sound(first + len(found.frames), begin, count)
+                np.testing.assert_array_equal(sound, found.sound[begin : begin + count])
+
+
+def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
+    rng = np.random.default_rng(0)
+    contents = [dataclasses.replace(content(), sound=rng.integers(-9999, 9999, count).astype(np.int16))
+                for count in (1000, 200_000, 90_001)]
+    writer = array_record_module.ArrayRecordWriter(str(tmp_path / "shard"), "group_size:1,uncompressed")
+    records = [serialize(one) for one in contents]
+    for record in records:
+        writer.write(record)
+    writer.close()
+    rows, parts = places.locate(tmp_path / "shard", [(record, Span(0, 1), Span(0, 1)) for record in records])
+    np.save(tmp_path / "parts.npy", parts)
+    opened = Parts(tmp_path / "shard", tmp_path / "parts.npy")
+    for one, row in zip(contents, rows, strict=True):
+        for begin, count in ((0, len(one.sound)), *((start, 500) for start in range(0, len(one.sound) - 500, 8111))):
+            found = opened.sound(int(row["first_part"]) + 4, begin, count)
+            np.testing.assert_array_equal(found, one.sound[begin : begin + count])
+
+
+@pytest.mark.parametrize("part", [0, 3, 4, -1])
+def test_one_changed_bit_of_a_part_is_noticed(made, tmp_path, part):
+    _, out, _, records = made
+    name = records.shards[0]
+    parts = np.load(layout.parts_table(out, name))
+    frames = int(np.load(layout.records_table(out, name))["frames"][0])
+    row = parts[part if part < 4 else frames]
+    data = bytearray((out / name).read_bytes())
+    data[int(row["offset"]) + 24 + int(row["size"]) // 2] ^= 16  # in the first block, behind its header
+    (tmp_path / "shard").write_bytes(data)
+    opened = Parts(tmp_path / "shard", layout.parts_table(out, name))
+    if 0 <= part < 4:
+        with pytest.raises(DamagedPart, match="not what was written"):
+            opened.frame(part)
+        assert opened.frame(1)
+    elif part == 4:
+        with pytest.raises(DamagedPart):
+            opened.sound(frames, 0, 100)
+
+
+def record_row(**changes):
+    """RECORD[1]: 2 s at 2 frames a second and 1000 Hz from 0.1 s on, whose span was declared 0.05 s too long."""
+    row = np.zeros(1, RECORD)
+    values = dict(declared_start_s=0.1, declared_end_s=2.15, measured_start_s=0.1, measured_end_s=2.1, frames_start_s=0.1,
+                  frames_end_s=2.15, sound_start_s=0.1, samples=2050, frames=4)
+    for name, value in (values | changes).items():
+        row[name] = value
+    return row
+
+
+def fit(times_s, row=None, *, end_s=2.15, window_s=0.1, sound=0.5, needed=True):
+    """Where the frames and sounds lie that are drawn at these times within the declared span."""
+    draws = np.array([[((time_s - 0.1) / (end_s - 0.1), sound) for time_s in times_s]])
+    mask = np.ones(draws.shape[:2], bool)
+    form = visits.Format(short_side=24, size=24, window_s=window_s, rate_hz=1000)
+    return record_source._fit(record_row() if row is None else row,
+                              moments.Request(np.zeros(1, int), draws, draws, mask & needed, mask, mask), form, fps=2.0)
 
 
 def test_frames_are_the_last_stored_ones_at_or_before_the_times():
-    record = record_source.Record(content())
-    images = record.frames([0.1, 0.59, 0.6, 2.09, 0.1, 0.0998, 0.5997], 24)
-    assert [level(image) for image in images] == [0, 0, 1, 3, 0, 0, 1]
-    assert images[0].shape == (24, 32, 3) and images[0].dtype == np.uint8
-    images[0][:] = 7
-    assert level(images[4]) == 0, "two rows share their memory"
+    found = fit([0.1, 0.59, 0.6, 0.5996, 1.6, 2.12])
+    assert found.fits.all()
+    np.testing.assert_array_equal(found.frame, [[0, 0, 1, 1, 3, 3]])
 
 
-def test_frames_are_scaled_down_when_asked():
-    assert record_source.Record(content()).frames([0.2], 12)[0].shape == (12, 16, 3)
+def test_every_time_on_the_grid_of_frames_names_its_frame():
+    rng = np.random.default_rng(0)
+    for fps in (0.7, 3.0, 29.97, 59.94):
+        start_s = float(rng.uniform(0, 100))
+        times_s = start_s + np.arange(400) / fps
+        row = record_row(declared_start_s=start_s, declared_end_s=times_s[-1] + 1, frames_start_s=start_s, frames=400,
+                         frames_end_s=times_s[-1] + 1, sound_start_s=start_s, samples=10**9)
+        draws = np.stack([(times_s - start_s) / (times_s[-1] + 1 - start_s), np.zeros(400)], axis=-1)[None]
+        mask, form = np.ones((1, 400), bool), visits.Format(short_side=24, size=24, window_s=0.1, rate_hz=1000)
+        found = record_source._fit(row, moments.Request(np.zeros(1, int), draws, draws, mask, mask, mask), form, fps)
+        np.testing.assert_array_equal(found.frame[0], np.arange(400))
 
 
-@pytest.mark.parametrize("time_s", [0.0, 0.099, 2.2])
-def test_frames_outside_are_incomplete(time_s):
-    with pytest.raises(errors.BadMedia) as caught:
-        record_source.Record(content()).frames([time_s], 24)
-    assert caught.value.kind == "incomplete"
+def test_sounds_are_placed_to_the_sample():
+    found = fit([1.0, 1.5], record_row(sound_start_s=0.1 + 1 / 3, samples=1700), sound=0.25)
+    np.testing.assert_allclose(found.sound_s, [[0.925, 1.425]])
+    np.testing.assert_array_equal(found.sample, np.rint((found.sound_s - 0.1 - 1 / 3) * 1000))
 
 
-def test_frame_that_is_no_jpeg_is_damaged():
-    with pytest.raises(errors.BadMedia) as caught:
-        record_source.Record(dataclasses.replace(content(), frames=[b"x"] * 4)).frames([0.2], 24)
-    assert caught.value.kind == "damaged"
+@pytest.mark.parametrize(("changes", "fits"), [
+    ({}, True), ({"samples": 2000}, False), ({"frames_end_s": 2.0}, False), ({"sound_start_s": 0.2}, False),
+    ({"sound_start_s": 0.1009}, True), ({"samples": 10}, False)])
+def test_moments_that_a_record_does_not_hold_do_not_fit(changes, fits):
+    found = fit([0.1, 2.1499], record_row(measured_end_s=2.15, **changes), sound=0.999)
+    assert found.fits.tolist() == [fits]
+    assert not found.bad(0.1) if fits else found.bad(0.1)[0].kind == "incomplete"
 
 
-def test_sounds_are_cut_to_the_sample():
-    written = content()
-    starts = written.sound_start_s + np.array([0.0, 0.25, 0.9, -0.0009, 0.9009])
-    found = record_source.Record(written).sounds(starts, 0.1, 1000)
-    for row, begin in zip(found, (0, 250, 900, 0, 900), strict=True):
-        np.testing.assert_array_equal(row, written.sound[begin : begin + 100])
+def test_moments_that_are_not_needed_need_not_be_there():
+    assert fit([0.5, 2.1], record_row(measured_end_s=2.15, samples=1500), needed=np.array([[True, False]])).fits.all()
 
 
-@pytest.mark.parametrize("start_s", [-0.01, 0.91])
-def test_sounds_outside_are_incomplete(start_s):
-    with pytest.raises(errors.BadMedia) as caught:
-        record_source.Record(content()).sounds([content().sound_start_s + start_s], 0.1, 1000)
-    assert caught.value.kind == "incomplete"
+def test_span_that_does_not_hold_is_replaced_by_the_measured_one():
+    row = record_row(frames_end_s=2.1, samples=2000)
+    np.testing.assert_allclose(fit([1.0, 2.0], row).frame_s, [[1.0, 2.0]])
+    late = fit([1.0, 2.14], row)
+    np.testing.assert_allclose(late.frame_s, [[0.1 + 0.9 * 2.0 / 2.05, 0.1 + 2.04 * 2.0 / 2.05]])
+    assert late.fits.all()
 
 
-def test_another_rate_is_refused():
-    with pytest.raises(ValueError, match="1000 Hz"):
-        record_source.Record(content()).sounds([0.5], 0.1, 2000)
+def test_record_shorter_than_the_sound_is_too_short():
+    assert fit([0.1], window_s=2.2).bad(2.2)[0].kind == "too_short"
+
+
+def test_another_rate_is_refused(made):
+    records = made[3]
+    with pytest.raises(ValueError, match="8000 Hz"):
+        visits.Reader(records, Plan(len(records.clips), 0, 4), dataclasses.replace(FORM, rate_hz=16000),
+                      Quarantine(None, 9, 1.0), pairing="shared").train(0)
 
 
 # From a clip to its record -----------------------------------------------------------------------------------------------
@@ -257,7 +343,44 @@ def visited(source, pairing="independent", ledger=None):
     """`Pairs` of 40 visits, and what ended up in quarantine."""
     quarantine = Quarantine(ledger, source.num_files, 1.0)
     reader = visits.Reader(source, Plan(len(source.clips), 3, batch_size=4, pairs_per_visit=2), FORM, quarantine, pairing=pairing)
-    return [reader.train(number) for number in range(40)], quarantine.reasons
+    pairs = [reader.train(number) for number in range(40)]
+    if source.stored is None:
+        return pairs, quarantine.reasons
+    return [dataclasses.replace(one, frame=pipeline._decode_jpegs(one.frame, one.window, FORM, source.stored).numpy())
+            for one in pairs], quarantine.reasons
+
+
+@pytest.mark.parametrize("pairing", ["independent", "shared"])
+def test_batches_from_records_are_those_from_the_folder(made, pairing):
+    _, _, folder, records = made
+    names = ("label", "file", "clip", "sound_clip", "frame_s", "sound_s")
+
+    def batches(source, **options):
+        plan = Plan(len(source.clips), 3, batch_size=8, pairs_per_visit=2)
+        reader = visits.Reader(source, plan, FORM, Quarantine(None, source.num_files, 1.0), pairing=pairing)
+        stream = pipeline.train_batches(reader, threads=2, names=(*names, "frame", "waveform"), **options)
+        return list(itertools.islice(stream, 6))
+
+    one, other = batches(folder, first_step=0), batches(records, first_step=0)
+    late, hosts = batches(records, first_step=3), [batches(records, first_step=0, host=host, hosts=2) for host in (0, 1)]
+    for step in range(6):
+        for name in names:
+            np.testing.assert_array_equal(one[step][name], other[step][name], err_msg=name)
+        for name in (*names, "frame", "waveform"):
+            np.testing.assert_array_equal(np.concatenate([share[step][name] for share in hosts]), other[step][name], err_msg=name)
+            if step < 3:
+                np.testing.assert_array_equal(late[step][name], other[step + 3][name], err_msg=name)
+
+
+def test_evaluation_asks_the_same_of_records_and_folder(made):
+    _, _, folder, records = made
+    readers = [visits.Reader(source, Plan(len(source.clips), 0, 2, 2), FORM, Quarantine(None, 99, 1.0), pairing="independent")
+               for source in (folder, records)]
+    places = np.arange(len(folder.clips))
+    one, other = (reader.evaluate(places) for reader in readers)
+    for name in ("label", "file", "clip", "sound_clip", "frame_s", "sound_s"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert 0 < len(one.label) < 2 * len(places)
 
 
 def test_list_of_clips_is_that_of_the_folder(made):
@@ -321,6 +444,7 @@ def test_frames_are_the_nearest_stored_ones(made):
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"audio__rate_hz": 16000}, "audio.rate_hz: found 16000, expected the records' 8000"),
+    ({"data__frame_choice": "keyframe"}, "data.frame_choice"),
     ({"data__frame_short_side": 64}, "data.frame_short_side: found 64, expected at most the records' 48"),
     ({"data__window_s": 0.25}, "data.window_s"), ({"data__manifest": "m.csv"}, "data.manifest"),
     ({"data__split_fractions": (0.8, 0.1, 0.1)}, "data.split_fractions")])
@@ -340,6 +464,9 @@ def test_sources_open_records_by_config(made):
     (lambda out: [(out / name).unlink() for name in (layout.INDEX, layout.RECIPE)], errors.MissingInputError, "found none"),
     (lambda out: (out / layout.INDEX).write_text("{"), errors.DataError, "damaged"),
     (lambda out: (out / layout.RECIPE).write_text("{"), errors.DataError, "damaged"),
+    (lambda out: (out / layout.TABLE).write_bytes(b""), errors.DataError, "damaged"),
+    (lambda out: (out / layout.TABLE).unlink(), errors.DataError, "damaged"),
+    (lambda out: np.save(out / layout.TABLE, np.zeros(3, RECORD)), errors.DataError, "does not fit"),
     (lambda out: (out / layout.RECIPE).write_text(json.dumps({"version": 0})), errors.DataError, "version 0")])
 def test_records_that_are_not_whole_are_told_in_words(made, tmp_path, change, error, words):
     shutil.copytree(made[1], tmp_path / "out")
@@ -348,29 +475,17 @@ def test_records_that_are_not_whole_are_told_in_words(made, tmp_path, change, er
         record_source.open_records(config_of(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("how", ["flipped", "gone"])
+@pytest.mark.parametrize("how", ["overwritten", "cut short", "gone"])
 def test_damaged_record_goes_to_quarantine_and_the_others_are_used(made, tmp_path, how):
     shutil.copytree(made[1], tmp_path / "out")
     source = record_source.open_records(config_of(tmp_path / "out"))
-    clip = next(clip for clip in source.clips if clip.path == "pcm.mov")
-    shard, _ = source.places[clip]
-    if how == "gone":
-        (tmp_path / "out" / shard).unlink()
-    else:
-        flip(tmp_path / "out" / shard, b"pcm.mov")
-    with pytest.raises(errors.BadMedia) as caught:
-        source.open(clip)
-    assert caught.value.kind == "damaged" and shard in str(caught.value)
-    good = [one for one in source.clips if not isinstance(source.places[one][1], str) and source.places[one][0] != shard]
-    with source.open(good[0]) as record:
-        assert record.frames([record.span.start_s], 48)
-
-
-def flip(path: Path, near: bytes) -> None:
-    """Flips one bit a little behind the first place where `near` stands in a file."""
-    data = bytearray(path.read_bytes())
-    data[data.index(near) + 2] ^= 1
-    path.write_bytes(data)
+    name = source.shards[source.table["shard"][source.rows[next(clip for clip in source.clips if clip.path == "pcm.mov")]]]
+    damage = {"gone": lambda path: path.unlink(), "cut short": lambda path: path.write_bytes(path.read_bytes()[:500]),
+              "overwritten": lambda path: path.write_bytes(bytes(path.stat().st_size))}[how]
+    damage(tmp_path / "out" / name)
+    pairs, bad = visited(source)
+    assert bad["pcm.mov"][0] == "damaged" and name in bad["pcm.mov"][1]
+    assert all(source.shards[source.table["shard"][clip]] != name for one in pairs for clip in (*one.clip, *one.sound_clip))
 
 
 # The layout --------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import scipy.stats
 import tiny
 
 from avc_jax import errors
-from avc_jax.data import sources
+from avc_jax.data import moments, sources
 from avc_jax.data import visit as visits
-from avc_jax.data.decode import Span
+from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Clip, Source
@@ -47,7 +47,7 @@ def source(videos):
 
 def test_sounds_overlap_their_frames_and_stay_within_the_span():
     draws = np.random.default_rng(0).uniform(size=(10_000, 2))
-    frame_s, sound_s = visits.draw_moments(Span(3.0, 9.5), draws, 1.0)
+    frame_s, sound_s = draw(Span(3.0, 9.5), draws, 1.0)
     assert (sound_s <= frame_s + 1e-9).all()
     assert (frame_s <= sound_s + 1.0 + 1e-9).all()
     assert frame_s.min() >= 3.0
@@ -61,15 +61,14 @@ def test_sounds_overlap_their_frames_and_stay_within_the_span():
 
 
 def test_span_as_long_as_the_sound_leaves_one_start():
-    frame_s, sound_s = visits.draw_moments(Span(2.0, 3.0), np.random.default_rng(0).uniform(size=(100, 2)), 1.0)
+    frame_s, sound_s = draw(Span(2.0, 3.0), np.random.default_rng(0).uniform(size=(100, 2)), 1.0)
     np.testing.assert_allclose(sound_s, 2.0, atol=1e-9)
     assert frame_s.std() > 0.2
 
 
-def test_span_shorter_than_the_sound_is_too_short():
-    with pytest.raises(errors.BadMedia, match=r"0\.90+ s; 1 s are needed") as caught:
-        visits.draw_moments(Span(2.0, 2.9), np.zeros((1, 2)), 1.0)
-    assert caught.value.kind == "too_short"
+def draw(span, draws, window_s):
+    frame_s = moments.draw_frames(span.start_s, span.end_s, draws)
+    return frame_s, moments.draw_sounds(span.start_s, span.end_s, frame_s, draws, window_s)
 
 
 class FakeMedia:
@@ -85,8 +84,8 @@ class FakeMedia:
     def __exit__(self, *_):
         pass
 
-    def frames(self, times_s, short_side):
-        return [np.zeros((short_side, short_side, 3), np.uint8) for _ in times_s]
+    def crops(self, times_s, places, short_side, size):
+        return np.zeros((len(times_s), size, size, 3), np.uint8)
 
     def sounds(self, starts_s, window_s, rate_hz):
         return np.full((len(starts_s), round(window_s * rate_hz)), 99, np.int16)
@@ -156,6 +155,41 @@ def test_fields_have_the_shapes_and_dtypes_that_are_promised(source):
         assert value.dtype == dtype, name
 
 
+def test_rows_of_several_visits_are_those_of_each_visit(mixed):
+    made = reader(mixed, pairs_per_visit=3)
+    visited, pairs = np.array([3, 0, 5, 6, 3]), np.array([1, 0, 2, 2, 0])
+    rows = made.train(visited, pairs)
+    for row, (visit, pair) in enumerate(zip(visited.tolist(), pairs.tolist(), strict=True)):
+        alone = made.train(visit)
+        for name in visits.fields(FORM):
+            np.testing.assert_array_equal(getattr(rows, name)[row], getattr(alone, name)[pair], err_msg=name)
+
+
+def test_key_frames_alone_are_shown_and_their_sounds_overlap_them(tmp_path):
+    for name in ("a.mp4", "b.mkv"):
+        media.flash_and_click(tmp_path / name, events_s=[0.5], seconds=6.0, gop=50)
+    form = visits.Format(short_side=64, size=64, window_s=0.5, rate_hz=48000, frame_choice="keyframe")
+    made = reader(listed(tmp_path, "a.mp4", "b.mkv"), form=form, pairs_per_visit=8)
+    seen = []
+    for visit in range(4):
+        pairs = made.train(visit)
+        seen += pairs.frame_s.round(2).tolist()
+        true = pairs.label == 1
+        assert (pairs.sound_s <= pairs.frame_s + 1e-9)[true].all()
+        assert (pairs.frame_s <= pairs.sound_s + 0.5 + 1e-9)[true].all()
+    assert set(seen) == {0.0, 2.0, 4.0}
+
+
+def test_a_clip_before_whose_moment_lies_no_key_frame_of_its_own_shows_any(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        media.flash_and_click(tmp_path / name, events_s=[0.5], seconds=6.0, gop=100)
+    form = visits.Format(short_side=64, size=64, window_s=0.5, rate_hz=48000, frame_choice="keyframe")
+    made = reader(listed(tmp_path, ("a.mp4", 1.0, 3.0), ("b.mp4", 1.0, 3.0)), form=form, pairs_per_visit=8)
+    times = made.train(0).frame_s
+    assert times.min() >= 1.0
+    assert len(set(times.tolist())) == 8
+
+
 def test_visit_is_a_pure_function_of_its_place(source):
     one, other = reader(source, pairs_per_visit=2), reader(source, pairs_per_visit=2)
     later = [other.train(visit) for visit in (5, 0, 3)]
@@ -196,23 +230,18 @@ def test_frame_and_sound_are_taken_at_the_times_that_are_said(tmp_path):
 
 
 @pytest.mark.parametrize(("place", "corner"), [((0.0, 0.0), (0, 0)), ((0.5, 0.5), (4, 8)), ((0.999, 0.999), (8, 16))])
-def test_crop_is_at_its_place_and_reaches_the_last_offset(place, corner):
-    image = np.arange(32 * 40 * 3).reshape(32, 40, 3)
-    found = visits._crop(image, np.array(place), 24)
-    np.testing.assert_array_equal(found, image[corner[0] : corner[0] + 24, corner[1] : corner[1] + 24])
+def test_crop_of_a_stored_frame_is_at_its_place_and_reaches_the_last_offset(place, corner):
+    form = visits.Format(short_side=32, size=24, window_s=1.0, rate_hz=8)
+    assert moments.Stored(32).window(32, 40, place, form) == (*corner, 24, 24)
 
 
 def test_every_offset_of_the_crop_is_equally_likely():
-    image = np.arange(6 * 5).reshape(6, 5, 1)
+    form = visits.Format(short_side=5, size=4, window_s=1.0, rate_hz=8)
     places = np.random.default_rng(0).uniform(size=(6000, 2))
-    counts = np.unique([int(visits._crop(image, place, 4)[0, 0, 0]) for place in places], return_counts=True)[1]
+    windows = [moments.Stored(5).window(6, 5, place, form) for place in places]
+    counts = np.unique(windows, axis=0, return_counts=True)[1]
     assert len(counts) == 3 * 2
     assert scipy.stats.chisquare(counts).pvalue > 0.01
-
-
-def test_crop_as_large_as_the_frame_is_the_frame():
-    image = np.arange(4 * 4).reshape(4, 4, 1)
-    np.testing.assert_array_equal(visits._crop(image, np.array([0.99, 0.5]), 4), image)
 
 
 def test_manifest_stretches_are_kept_to(videos):
@@ -267,10 +296,11 @@ def test_the_stand_in_is_always_the_same_one(mixed):
     other = {visit: backwards.train(visit) for visit in reversed(range(14))}
     assert all(equal(one[visit], other[visit]) for visit in one)
     plan, bad = forwards.plan, {4, 5, 6}
-    replaced = [visit for visit in one if plan.clip(visit) in bad]
+    replaced = [visit for visit in one if int(plan.clips(np.array([visit]))[0]) in bad]
     assert replaced
     for visit in replaced:
-        stand_in = next(clip for clip in (plan.substitute(visit, attempt) for attempt in range(1, 99)) if clip not in bad)
+        substitutes = (int(plan.substitutes(np.array([visit]), attempt)[0]) for attempt in range(1, 99))
+        stand_in = next(clip for clip in substitutes if clip not in bad)
         assert (one[visit].clip == stand_in).all()
 
 
@@ -316,10 +346,10 @@ def test_download_that_stopped_gives_what_it_holds(tmp_path):
 class Liar(FakeMedia):
     """Says 10 s, holds 4 s."""
 
-    def frames(self, times_s, short_side):
+    def crops(self, times_s, places, short_side, size):
         if max(times_s, default=0) > 4.0:
             raise errors.BadMedia("incomplete", "Past the end.")
-        return super().frames(times_s, short_side)
+        return super().crops(times_s, places, short_side, size)
 
     def sounds(self, starts_s, window_s, rate_hz):
         if max(starts_s) + window_s > 4.0:
@@ -334,10 +364,9 @@ def test_span_is_measured_where_the_header_promised_too_much(monkeypatch):
     monkeypatch.setattr(sources, "MediaFile", Liar)
     made = reader(listed("root", "0_0_10", "1_0_10"), pairs_per_visit=2)
     for visit in range(50):
-        pairs, draws = made.train(visit), made.plan.draws(visit)
-        honest = visits.draw_moments(Span(0.0, 10.0), draws.moment, 0.5)[0]
-        if honest.max() > 4.0:
-            np.testing.assert_allclose(pairs.frame_s, visits.draw_moments(Span(0.0, 4.0), draws.moment, 0.5)[0])
+        pairs, draws = made.train(visit), made.plan.draws(np.array([visit])).moment[0]
+        if draw(Span(0.0, 10.0), draws, 0.5)[0].max() > 4.0:
+            np.testing.assert_allclose(pairs.frame_s, draw(Span(0.0, 4.0), draws, 0.5)[0])
     assert not made.quarantine.reasons
 
 
@@ -358,11 +387,12 @@ def test_evaluation_gives_one_true_and_one_false_pair_and_the_same_at_every_call
 
 
 def test_evaluation_crops_at_the_centre(source, monkeypatch):
-    places = []
-    crop = visits._crop
-    monkeypatch.setattr(visits, "_crop", lambda image, place, size: places.append(tuple(place)) or crop(image, place, size))
+    asked = []
+    crops = MediaFile.crops
+    monkeypatch.setattr(MediaFile, "crops", lambda file, times_s, places, *sizes: asked.append(places) or crops(
+        file, times_s, places, *sizes))
     reader(source, pairs_per_visit=2).evaluate(0)
-    assert places == [(0.5, 0.5)] * 2
+    np.testing.assert_array_equal(asked, [[(0.5, 0.5)] * 2])
 
 
 def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
@@ -382,10 +412,10 @@ def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(
             super().__init__(path)
             self.is_damaged = path.name < "02"
 
-        def frames(self, times_s, short_side):
+        def crops(self, times_s, places, short_side, size):
             if self.is_damaged and max(times_s) > 1.0:
                 raise errors.BadMedia("damaged", "It is damaged after its first second.")
-            return super().frames(times_s, short_side)
+            return super().crops(times_s, places, short_side, size)
 
     monkeypatch.setattr(sources, "MediaFile", HalfDamaged)
     forwards, backwards = reader(source, budget=1.0), reader(source, budget=1.0)
