@@ -1,15 +1,19 @@
 # make demo   sets up, renders videos, trains L3-Net on them, and ends with a report page
-# make test   sets up, checks style and types, runs every test
+# make test   sets up, checks style and types, runs every test but those of Apache Beam
+# make test-beam   sets up an environment with Apache Beam, runs the tests of records in it
 # make lint   only the checks
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Beam has ceilings below what we pin, so it lives apart.
+BEAM_VENV ?= $(VENV)-beam
+BEAM_BIN := $(BEAM_VENV)/bin
 RUNS ?= runs
 # One process per core; a file's tests stay together, because they share compiled fixtures.
 PARALLEL ?= -n auto --dist loadfile
 
-.PHONY: demo test quick-test lint clean
+.PHONY: demo test quick-test test-beam lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m avc_jax.main --config=configs/demo.py --workdir=$(RUNS)/demo --config.data.root=$(RUNS)/demo_clips
@@ -22,6 +26,9 @@ test: $(VENV)/installed-dev lint
 quick-test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests $(PARALLEL) -m "not slow"
 
+test-beam: $(BEAM_VENV)/installed
+	$(BEAM_BIN)/python -m pytest tests/data/test_records_beam.py tests/data/test_records.py tests/test_prepare.py $(PARALLEL)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy avc_jax configs
@@ -31,6 +38,12 @@ requirements.txt: requirements.in
 
 requirements-dev.txt: requirements-dev.in requirements.txt
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q $< -o $@
+
+# As close to requirements.txt as Beam allows: its pins are what uv prefers.
+requirements-beam.txt: requirements-beam.in requirements.in requirements.txt
+	cp requirements.txt $@
+	sed 's/^pillow==.*/pillow/' requirements.in | cat - $< | \
+	  uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q - -o $@
 
 $(VENV)/installed: requirements.txt setup.py
 	@echo "Setting up $(VENV): about 100 packages, one to three minutes."
@@ -43,8 +56,15 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(BEAM_VENV)/installed: requirements-beam.txt requirements-dev.txt setup.py
+	@echo "Setting up $(BEAM_VENV): about 130 packages, one to three minutes."
+	$(PYTHON) -m venv $(BEAM_VENV)
+	$(BEAM_BIN)/pip install --quiet --disable-pip-version-check -r requirements-beam.txt -r requirements-dev.txt
+	$(BEAM_BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(RUNS)
+	rm -rf $(VENV) $(BEAM_VENV) $(RUNS)
 
 docs/config.md: avc_jax/config.py avc_jax/schema.py $(wildcard avc_jax/systems/*.py)
 	@{ echo "# Config keys"; echo; echo "Written by \`make docs/config.md\`."; echo; $(BIN)/python -m avc_jax.config; } > $@

@@ -6,6 +6,15 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 INIT = (HERE / "avc_jax" / "__init__.py").read_text()
+LOWEST = {"pillow": "12.1.1"}  # older than what we pin, because Beam takes no newer one
+
+
+def needs(name: str) -> list[str]:
+    """The direct needs in a file, as ranges; requirements.txt pins one tested choice of everything."""
+    lines = [line for line in (HERE / name).read_text().splitlines() if line and not line.startswith("#")]
+    pairs = [line.split("==") for line in lines]
+    return [f"{package}>={LOWEST.get(package, version)}" for package, version in pairs]
+
 
 setup(
     name="avc_jax",
@@ -17,10 +26,6 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["avc_jax", "avc_jax.*"]),
     package_data={"avc_jax.report": ["*.css", "*.js", "*.html"]},
-    # The direct needs, as ranges; requirements.txt pins one tested choice of everything.
-    install_requires=[
-        line.replace("==", ">=")
-        for line in (HERE / "requirements.in").read_text().splitlines()
-        if line and not line.startswith("#")
-    ],
+    install_requires=needs("requirements.in"),
+    extras_require={"beam": needs("requirements-beam.in")},
 )

@@ -2,6 +2,7 @@
 
     python -m avc_jax.prepare --videos=VIDEOS --out=RECORDS
     python -m avc_jax.prepare --out=RECORDS --verify
+    python -m avc_jax.prepare --videos=VIDEOS --out=RECORDS --runner=beam --beam_pipeline_options=runner=FlinkRunner,...
 
 The same command goes on where it was stopped or killed, and makes anew whatever was damaged. Exit codes are those of
 avc_jax.main.
@@ -19,7 +20,13 @@ from avc_jax import command, errors
 _VIDEOS = flags.DEFINE_string("videos", "", "Folder of videos, searched recursively.")
 _OUT = flags.DEFINE_string("out", "", "Folder of records, made if it does not exist.")
 _MANIFEST = flags.DEFINE_string("manifest", "", "CSV with path[,split,label,start_s,end_s]; empty: every video found.")
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core; 1: none beside this one.", lower_bound=0)
+_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core; 1: none beside this one. With --runner=beam: "
+                                "threads of Beam's DirectRunner; other runners have options of their own.", lower_bound=0)
+_RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Who makes the records, the same ones: processes of this "
+                            "machine, or Apache Beam (an extra: requirements-beam.txt). With beam, --videos and --out have to be "
+                            "folders that every worker reaches by the same path, as on a shared file system.")
+_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Options of Beam's pipeline, name=value,name=value, such as "
+                          "runner=FlinkRunner,flink_master=HOST:8081; without runner: DirectRunner, on this machine.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Reread every record and check it; after making them if --videos is given.")
 _BUDGET = flags.DEFINE_float("quarantine_budget", 0.05, "Share of files that may be bad (one always may, unless 0).",
                              lower_bound=0.0, upper_bound=1.0)
@@ -54,10 +61,11 @@ def _run(argv: list[str]) -> None:
         if _VERIFY.value and not _VIDEOS.value:
             _verify(guard)
             return
+        runner = _runner()
         source = open_folder(_VIDEOS.value, _MANIFEST.value, fractions, settings=("--videos", "--manifest"))
         refuse_other_folder(_OUT.value)
         with contextlib.closing(Workdir(_OUT.value, flag="--out")) as workdir:
-            _make(source, workdir, fractions, guard)
+            _make(source, workdir, fractions, guard, runner)
         if _VERIFY.value:
             _verify(guard)
 
@@ -73,14 +81,26 @@ def _fractions() -> tuple[float, ...]:
     return values
 
 
-def _make(source, workdir, fractions: tuple[float, ...], guard) -> None:
+def _runner():
+    """Who makes the shards; None: processes of this machine."""
+    if _RUNNER.value == "beam":
+        from avc_jax.data.records.beam import BeamRunner
+
+        return BeamRunner(_BEAM.value, _WORKERS.value)
+    if _BEAM.value:
+        raise errors.ConfigError(f"--beam_pipeline_options={','.join(_BEAM.value)} is for --runner=beam, found "
+                                 f"--runner={_RUNNER.value}: add --runner=beam, or leave them out.")
+    return None
+
+
+def _make(source, workdir, fractions: tuple[float, ...], guard, runner) -> None:
     from avc_jax.data.records import make
     from avc_jax.data.records.layout import Recipe
 
     recipe = Recipe(_FPS.value, _SHORT_SIDE.value, _QUALITY.value, _RATE_HZ.value, _WINDOW_S.value, _LONGEST_S.value,
                     _PER_SHARD.value, fractions)
     try:
-        summary = make.make_records(source, workdir, recipe, guard, workers=_WORKERS.value, budget=_BUDGET.value)
+        summary = make.make_records(source, workdir, recipe, guard, workers=_WORKERS.value, budget=_BUDGET.value, runner=runner)
     except errors.Stopped as stopped:
         raise errors.Stopped(f"{stopped} Finished shards stay; the same command goes on.") from None
     print(make.summary_text(summary))

@@ -1,6 +1,7 @@
 """The command that makes records: the same bytes whatever happens on the way, and every failure told."""
 
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -69,8 +70,14 @@ def reference(folder, tmp_path_factory) -> dict[str, bytes]:
 # The same bytes ----------------------------------------------------------------------------------------------------------
 
 
-def test_two_workers_write_the_bytes_of_one_and_say_what_they_did(folder, reference, tmp_path):
-    printed = run(f"--videos={folder}", f"--out={tmp_path / 'out'}", "--workers=2", "--quarantine_budget=0.5", "--verify", *FLAGS)
+NEEDS_BEAM = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="Apache Beam is not installed")
+HERE_OR_BEAM = pytest.mark.parametrize("runner", ["local", pytest.param("beam", marks=NEEDS_BEAM)])
+
+
+@HERE_OR_BEAM
+def test_four_workers_write_the_bytes_of_one_and_say_what_they_did(folder, reference, tmp_path, runner):
+    printed = run(f"--videos={folder}", f"--out={tmp_path / 'out'}", "--workers=4", f"--runner={runner}",
+                  "--quarantine_budget=0.5", "--verify", *FLAGS)
     assert files(tmp_path / "out") == reference
     assert "10 records of 12 clips" in printed and "Rejected: 2 (2 unreadable)" in printed
     assert "Verified: 10 records" in printed and "--config.data.source=records" in printed
@@ -82,9 +89,10 @@ def wait_for_shards(process, out: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def test_two_kills_in_the_middle_change_nothing(folder, reference, tmp_path):
+@HERE_OR_BEAM
+def test_two_kills_in_the_middle_change_nothing(folder, reference, tmp_path, runner):
     out = tmp_path / "out"
-    args = (f"--videos={folder}", f"--out={out}", "--workers=1", "--quarantine_budget=0.5", *FLAGS)
+    args = (f"--videos={folder}", f"--out={out}", "--workers=1", f"--runner={runner}", "--quarantine_budget=0.5", *FLAGS)
     for count in (1, 3):
         process = start(*args)
         wait_for_shards(process, out, count)
@@ -114,14 +122,15 @@ def test_killed_worker_is_told_and_loses_nothing(folder, reference, tmp_path):
     assert files(out) == reference
 
 
+@HERE_OR_BEAM
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_command_says_so_and_leaves_no_half_shard(folder, tmp_path, number):
+def test_stopped_command_says_so_and_leaves_no_half_shard(folder, tmp_path, number, runner):
     out = tmp_path / "out"
-    process = start(f"--videos={folder}", f"--out={out}", "--workers=2", "--quarantine_budget=0.5", *FLAGS)
+    process = start(f"--videos={folder}", f"--out={out}", "--workers=2", f"--runner={runner}", "--quarantine_budget=0.5", *FLAGS)
     wait_for_shards(process, out, 1)
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 75 and "the same command goes on" in printed, printed
+    assert process.returncode == 75 and "the same command goes on" in printed and "Traceback" not in printed, printed
     assert not list(out.rglob("*.tmp"))
 
 
@@ -301,10 +310,14 @@ def test_tensorflow_datasets_reads_the_folder(tmp_path):
     (("--videos={videos}",), 64, "--out is missing"), (("--videos={videos}", "--out={tmp}/o", "--fps=0"), 64, "fps"),
     (("--videos={videos}", "--out={tmp}/o", "--split_fractions=1,2"), 64, "three shares"),
     (("--videos={videos}", "--out={tmp}/o", "--workers=-1"), 64, "workers"), (("--video=x",), 64, "video"),
+    (("--videos={videos}", "--out={tmp}/o", "--runner=spark"), 64, "should be one of <local|beam>"),
+    (("--videos={videos}", "--out={tmp}/o", "--beam_pipeline_options=runner=FlinkRunner"), 64, "add --runner=beam"),
+    (("--videos={videos}", "--out={tmp}/o", "--runner=beam"), 64, "pip install -r requirements-beam.txt"),
     (("--videos={videos}", "--out={videos}"), 64, "is no folder of records"),
     (("--videos={videos}", "--out={videos}/00.mp4/o"), 74, "--out")])
-def test_bad_input_is_told_in_words_and_by_exit_code(folder, tmp_path, args, code, words, capfd):
-    for name in ("videos", "out", "manifest", "fps", "split_fractions", "workers"):
+def test_bad_input_is_told_in_words_and_by_exit_code(folder, tmp_path, args, code, words, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
+    for name in ("videos", "out", "manifest", "fps", "split_fractions", "workers", "runner", "beam_pipeline_options"):
         flags.FLAGS[name].unparse()
     try:
         assert prepare.main(["prepare", *(arg.format(tmp=tmp_path, videos=folder) for arg in args)]) == code
@@ -313,6 +326,7 @@ def test_bad_input_is_told_in_words_and_by_exit_code(folder, tmp_path, args, cod
     printed = capfd.readouterr().err
     assert words in printed and "Traceback" not in printed
     assert not (folder / "lock").exists(), "something was written into a folder that is not ours"
+    assert code != 64 or not (tmp_path / "o").exists(), "a folder was made for nothing"
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,8 @@ def recipe_from(described: dict[str, Any]) -> Recipe:
 
 
 def own_suffix() -> str:
-    """Ends the name of a file that is not finished; another process, maybe an orphan of a killed run, uses another."""
-    return f"{os.getpid()}.tmp"
+    """Ends the name of a file that is not finished; whoever else writes it, an orphan or another machine, uses another."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,9 +3,10 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -25,9 +26,14 @@ _POLL_S = 0.2
 _PERCENTILES = (5, 25, 50, 75, 95)
 _AGAIN = "The same command goes on; finished shards stay."
 
+Results = Generator[tuple[int, dict[str, Any]], None, None]
+# From the jobs to what `make_shard` says of each, as (number of the job, what it says), in any order. It asks the guard when to
+# stop, tells the progress how many are done, and ends its workers when it is closed.
+Runner = Callable[[list[shard.Job], Guard, "Progress"], Results]
+
 
 def make_records(source: Source, workdir: Workdir, recipe: layout.Recipe, guard: Guard, *, workers: int = 0,
-                 budget: float = 0.05, stream: TextIO | None = None) -> dict[str, Any]:
+                 budget: float = 0.05, stream: TextIO | None = None, runner: Runner | None = None) -> dict[str, Any]:
     """Makes the records of a source, or what is missing of them. The bytes depend on source and recipe only.
 
     Args:
@@ -38,6 +44,7 @@ def make_records(source: Source, workdir: Workdir, recipe: layout.Recipe, guard:
       workers: processes; 0: one per core; 1: this process alone.
       budget: share of the files that may be bad.
       stream: where progress goes; stderr by default.
+      runner: who makes the shards; by default the processes of this machine, `workers` of them.
 
     Returns:
       What summary.json says.
@@ -52,17 +59,35 @@ def make_records(source: Source, workdir: Workdir, recipe: layout.Recipe, guard:
     shards = layout.assign(source, recipe.clips_per_shard)
     claim(workdir, layout.describe(recipe, source))
     jobs = [shard.Job(source.root, folder, one, recipe) for one in shards]
-    ledger = Quarantine(folder / layout.LEDGER, source.num_files, budget, setting="--quarantine_budget")
+    open_ledger = functools.partial(Quarantine, folder / layout.LEDGER, source.num_files, budget, setting="--quarantine_budget")
+    ledger, arrived = open_ledger(), {}
     progress = Progress(len(shards), stream or sys.stderr)
-    described = []
-    with contextlib.closing(_results(jobs, guard, workers, progress)) as results:
-        for found in results:
-            described.append(found)
+    runner = runner or functools.partial(_run_here, workers=workers)
+    with contextlib.closing(runner(jobs, guard, progress)) as results:
+        for number, found in results:
+            arrived[number] = found
             progress.add(found)
-            for row in found["rejected"]:
-                ledger.add(row["path"], errors.BadMedia(row["kind"], row["reason"]))
+            _tell(ledger, found)
     progress.end()
+    described = [arrived[number] for number in range(len(jobs))]
+    if list(arrived) != sorted(arrived):  # the ledger, too, is the same whatever happens on the way
+        _clear_ledger(folder)
+        ledger = open_ledger()
+        for found in described:
+            _tell(ledger, found)
     return _finish(source, workdir, shards, described)
+
+
+def _tell(ledger: Quarantine, found: dict[str, Any]) -> None:
+    for row in found["rejected"]:
+        ledger.add(row["path"], errors.BadMedia(row["kind"], row["reason"]))
+
+
+def _clear_ledger(folder: Path) -> None:
+    try:
+        (folder / layout.LEDGER).unlink(missing_ok=True)
+    except OSError as error:
+        raise errors.CannotWriteError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
 def refuse_other_folder(path: str) -> None:
@@ -95,13 +120,13 @@ def claim(workdir: Workdir, description: dict[str, Any]) -> None:
     try:
         (folder / "shards").mkdir(exist_ok=True)
         layout.remove_leftovers(folder)
-        (folder / layout.LEDGER).unlink(missing_ok=True)  # told again, by the shards
     except OSError as error:
         raise errors.CannotWriteError(f"{folder} cannot be written: {error.strerror}.") from error
+    _clear_ledger(folder)  # told again, by the shards
 
 
-def _results(jobs: list[shard.Job], guard: Guard, workers: int, progress: "Progress") -> Generator[dict[str, Any], None, None]:
-    """What `make_shard` says of each job, in their order.
+def _run_here(jobs: list[shard.Job], guard: Guard, progress: "Progress", *, workers: int) -> Results:
+    """A `Runner` on this machine.
 
     Workers are processes. Decoding itself gives up the interpreter's lock, but demuxing and everything around it is Python, a
     call per packet and per frame, so threads stop gaining after a few cores; and a file that crashes the decoder ends one
@@ -109,8 +134,8 @@ def _results(jobs: list[shard.Job], guard: Guard, workers: int, progress: "Progr
     """
     workers = min(workers or processes.count_cores(), len(jobs))
     if workers <= 1:
-        for job in jobs:
-            yield shard.make_shard(job, lambda: guard.should_stop)
+        for number, job in enumerate(jobs):
+            yield number, shard.make_shard(job, lambda: guard.should_stop)
             guard.raise_if_stopped()
         return
     with _pool(workers) as pool:
@@ -122,7 +147,7 @@ def _results(jobs: list[shard.Job], guard: Guard, workers: int, progress: "Progr
                 progress.show(sum(one.done() for one in futures[number:]) + number)
                 _wait(future)
             try:
-                yield future.result()
+                yield number, future.result()
             except BrokenProcessPool as error:
                 guard.raise_if_stopped()  # the signal may have gone to the workers as well
                 raise errors.AvcError(f"A worker ended without a word: it was killed, or memory ran out, or a video crashed the "

@@ -70,6 +70,18 @@ def make_shard(job: Job, should_stop: Callable[[], bool]) -> dict[str, Any]:
 
 def read_finished(job: Job) -> dict[str, Any] | None:
     """The sidecar of a finished shard whose bytes are still those written, and whose source files have kept their sizes."""
+    description = read_sidecar(job)
+    if description is None:
+        return None
+    try:
+        digests = [file_sha256(file) for file in (job.out / job.shard.name, *_table_paths(job.out, job.shard.name))]
+        return description if [description["sha256"], *description["tables_sha256"]] == digests else None
+    except (OSError, KeyError, TypeError):
+        return None
+
+
+def read_sidecar(job: Job) -> dict[str, Any] | None:
+    """The same, but of the bytes of shard and tables only whether they are there."""
     path = job.out / job.shard.name
     try:
         description = json.loads(layout.sidecar(job.out, path.name).read_text())
@@ -77,8 +89,8 @@ def read_finished(job: Job) -> dict[str, Any] | None:
         sizes = {row["clip"]: row["source_bytes"] for row in rows}
         if sizes != {place: source_bytes(job.videos, clip) for place, clip in job.shard.clips}:
             return None
-        digests = [file_sha256(file) for file in (path, *_table_paths(job.out, path.name))]
-        return description if [description["sha256"], *description["tables_sha256"]] == digests else None
+        whole = description["bytes"] == path.stat().st_size and all(table.is_file() for table in _table_paths(job.out, path.name))
+        return description if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
