@@ -23,9 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-
 import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 BATCH = 20
 # name -> (what it reads, pairs per visit, key of the implementation, options)
@@ -261,6 +262,8 @@ def child(args, *flags: str) -> dict | None:
         [sys.executable, __file__, f"--videos={args.videos}", f"--records={args.records}", f"--cores={args.cores}", *flags],
         capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"})
     failed = [line for line in found.stderr.splitlines() if line.startswith("failed:")]
+    for line in sorted(set(failed))[:3]:
+        print(f"  {flags[0]} {line}", file=sys.stderr)
     if found.returncode:
         print(f"  {flags[0]} failed: {found.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
@@ -284,7 +287,8 @@ def measure(args, folder: Path) -> dict[str, float]:
             if found is not None:
                 rates[name].append(found["pairs"] / found["seconds"])
                 note = f", {found['failed']} visits failed" if "failed" in found else ""
-                print(f"  round {number + 1}: {name}: {rates[name][-1]:.1f} pairs/s ({found['pairs']} pairs{note})", file=sys.stderr)
+                print(f"  round {number + 1}: {name}: {rates[name][-1]:.1f} pairs/s ({found['pairs']} pairs{note})",
+                      file=sys.stderr)
     return {name: statistics.median(values) for name, values in rates.items() if values}
 
 
@@ -336,8 +340,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not args.records:
             args.records = f"{folder}/records"
-            subprocess.run([sys.executable, "-m", "avc_jax.prepare", f"--videos={args.videos}", f"--out={args.records}"], check=True,
-                           cwd=Path(__file__).resolve().parents[1], stdout=subprocess.DEVNULL)
+            subprocess.run([sys.executable, "-m", "avc_jax.prepare", f"--videos={Path(args.videos).resolve()}",
+                            f"--out={args.records}"], check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL)
         write_work(args, Path(folder))
         rate = measure(args, Path(folder))
         resident = {what: child(args, f"--memory={what}", f"--samples={args.samples}") for what in ("records", "videos")

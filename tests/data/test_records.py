@@ -488,6 +488,13 @@ def test_damaged_record_goes_to_quarantine_and_the_others_are_used(made, tmp_pat
     assert all(source.shards[source.table["shard"][clip]] != name for one in pairs for clip in (*one.clip, *one.sound_clip))
 
 
+def flip(path: Path, near: bytes) -> None:
+    """Flips one bit a little behind the first place where `near` stands in a file."""
+    data = bytearray(path.read_bytes())
+    data[data.index(near) + 2] ^= 1
+    path.write_bytes(data)
+
+
 # The layout --------------------------------------------------------------------------------------------------------------
 
 
