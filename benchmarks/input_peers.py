@@ -53,11 +53,13 @@ def torchcodec_item(visit, form):
     begin, end = video.metadata.begin_stream_seconds, video.metadata.end_stream_seconds
     times = [min(max(t, begin), end - 1e-3) for t in visit["frame_s"]]
     frames = video.get_frame_played_at(times[0]).data[None] if len(times) == 1 else video.get_frames_played_at(times).data
-    audio = AudioDecoder(visit["path"], sample_rate=form["rate_hz"], num_channels=1)
-    count = round(form["window_s"] * form["rate_hz"])
-    sounds = [padded(audio.get_samples_played_in_range(start, start + form["window_s"]).data[0], count)
-              for start in visit["sound_s"]]
-    return crops(frames, visit["place"], form), (torch.stack(sounds) * 32767).to(torch.int16)
+    rate, count = form["rate_hz"], round(form["window_s"] * form["rate_hz"])
+    # One call for all sounds: several calls on one decoder fail for some files.
+    heard = AudioDecoder(visit["path"], sample_rate=rate, num_channels=1).get_samples_played_in_range(
+        min(visit["sound_s"]), max(visit["sound_s"]) + form["window_s"])
+    starts = [max(0, round((start - heard.pts_seconds) * rate)) for start in visit["sound_s"]]
+    sounds = torch.stack([padded(heard.data[0, start:], count) for start in starts])
+    return crops(frames, visit["place"], form), (sounds * 32767).to(torch.int16)
 
 
 def decord_item(visit, form):
