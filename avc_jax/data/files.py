@@ -51,22 +51,20 @@ def read(clips: Sequence[Clip], open_media: Callable[..., Media], request: Reque
     """
     bad: dict[int, errors.BadMedia] = {}
     frames: list[np.ndarray] = []
-    waveforms: list[np.ndarray] = []
     frame_s, sound_s = (np.zeros(request.needed.shape) for _ in range(2))
     for place, clip in enumerate(clips):
         try:
             with open_media(clip) as media:
-                crops, sounds, frame_s[place], sound_s[place] = _read(media, clip, request.take(np.array([place])), form)
+                crops, frame_s[place], sound_s[place] = _read(media, clip, request.take(np.array([place])), form)
         except errors.BadMedia as error:
             bad[place] = error
             continue
         frames += crops
-        waveforms += sounds
-    return Found(bad, frames, [], waveforms, frame_s, sound_s)
+    return Found(bad, frames, [], frame_s, sound_s)
 
 
-# Crops, sounds, and float64[k] times of both, of one clip.
-_Read = tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]
+# Crops, and float64[k] times of frames and sounds, of one clip.
+_Read = tuple[list[np.ndarray], np.ndarray, np.ndarray]
 
 
 def _read(media: Media, clip: Clip, request: Request, form: Format) -> _Read:
@@ -96,7 +94,9 @@ def _read_within(media: Media, span: Span, request: Request, form: Format) -> _R
     wanted = request.frames[0]
     crops = (list(media.crops(frame_s[wanted].tolist(), request.crops[0, wanted], form.short_side, form.size)) if wanted.any()
              else [])
-    return crops, list(waveform[request.sounds[0][needed]]), frame_s, sound_s
+    wanted = request.sounds[0]
+    request.waveform[request.rows[0, wanted]] = waveform[wanted[needed]]
+    return crops, frame_s, sound_s
 
 
 def _key_times(media: Media, times_s: np.ndarray, span: Span) -> np.ndarray:

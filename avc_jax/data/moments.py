@@ -77,6 +77,8 @@ class Request(NamedTuple):
       crops: float64[n, k, 2] in [0, 1), which place the crop (y, x).
       needed: bool[n, k], the moments that a clip has to hold to be of use.
       frames, sounds: bool[n, k], what to deliver of them.
+      rows: int64[n, k], the row of `waveform` where each of the `sounds` is wanted.
+      waveform: int16[m, samples], to be written to; sounds are large, and so are not copied about.
     """
 
     clips: np.ndarray
@@ -85,27 +87,27 @@ class Request(NamedTuple):
     needed: np.ndarray
     frames: np.ndarray
     sounds: np.ndarray
+    rows: np.ndarray
+    waveform: np.ndarray
 
     def take(self, chosen: np.ndarray) -> "Request":
         """The request for some of the clips."""
-        return Request(*(value[chosen] for value in self))
+        return self._replace(**{name: getattr(self, name)[chosen] for name in self._fields if name != "waveform"})
 
 
 class Found(NamedTuple):
-    """What a source gave. Lists are of the `frames` (or `sounds`) of the good clips' moments, clip by clip.
+    """What a source gave, besides the sounds. Lists are of the `frames` of the good clips' moments, clip by clip.
 
     Attributes:
       bad: index into the request's clips -> why that one is of no use.
       frames: the crops, uint8[size, size, 3]; from a source with `stored` frames their JPEGs.
       windows: (y, x, height, width) of the crop in each JPEG; empty where frames are crops already.
-      waveforms: int16[samples].
       frame_s, sound_s: float64[n, k], seconds on the clock of each clip's file; not meant where it is bad.
     """
 
     bad: dict[int, errors.BadMedia]
     frames: list[np.ndarray] | list[bytes]
     windows: list[tuple[int, int, int, int]]
-    waveforms: list[np.ndarray]
     frame_s: np.ndarray
     sound_s: np.ndarray
 

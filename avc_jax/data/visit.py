@@ -12,6 +12,7 @@ from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Source
 
 MAX_ATTEMPTS = 1000
+_ALIGNMENT = 64
 
 # (attempt, int64[m] which visits) -> int64[m] clips to try for them; -1: none this time.
 Candidates = Callable[[int, np.ndarray], np.ndarray]
@@ -97,8 +98,8 @@ class Reader:
         def candidates(attempt: int, which: np.ndarray) -> np.ndarray:
             return self.plan.substitutes(visits[which], attempt) if attempt else self.plan.clips(visits[which])
 
-        own = self._read_good(candidates, _own(draws, draws.crop, labels, wanted))
-        return self._pairs(visits, *own, labels, draws, wanted)
+        own = self._own_request(draws, draws.crop, labels, wanted)
+        return self._pairs(visits, *self._read_good(candidates, own), own, labels, draws.partner_moment)
 
     def evaluate(self, indices: np.ndarray | int) -> Pairs:
         """One true and one false pair of held-out clips, cropped at the centre; none of a bad clip.
@@ -108,35 +109,39 @@ class Reader:
         """
         indices = np.atleast_1d(np.asarray(indices, np.int64))
         draws, labels = self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1))
-        wanted = np.ones(labels.shape, bool)
-        own = self._read_good(lambda attempt, which: indices[which],
-                              _own(draws, np.full(draws.crop.shape, 0.5), labels, wanted), attempts=1)
-        good = own[0] >= 0
-        draws = Draws(*(value[good] for value in draws))
-        found = own[1]._replace(frame_s=own[1].frame_s[good], sound_s=own[1].sound_s[good])
-        return self._pairs(indices[good], own[0][good], found, labels[good], draws, wanted[good])
+        own = self._own_request(draws, np.full(draws.crop.shape, 0.5), labels, np.ones(labels.shape, bool))
+        chosen, found = self._read_good(lambda attempt, which: indices[which], own, attempts=1)
+        good = chosen >= 0
+        found = found._replace(frame_s=found.frame_s[good], sound_s=found.sound_s[good])
+        return self._pairs(indices[good], chosen[good], found, own.take(good), labels[good], draws.partner_moment[good])
 
-    def _pairs(self, visits: np.ndarray, clips: np.ndarray, own: Found, labels: np.ndarray, draws: Draws,
-               wanted: np.ndarray) -> Pairs:
-        """Joins the clips' frames and sounds, and puts partners' sounds where labels ask for them."""
-        false = labels == 0
+    def _own_request(self, draws: Draws, crops: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> Request:
+        """The request for the visits' own clips, whose every moment has to be good, used or not."""
+        rows = np.cumsum(wanted.reshape(-1)).reshape(wanted.shape) - 1
+        waveform = _aligned((int(wanted.sum()), self.form.samples))
+        return Request(np.full(len(labels), -1), draws.moment, crops, np.ones_like(wanted), wanted, wanted & (labels == 1), rows,
+                       waveform)
+
+    def _pairs(self, visits: np.ndarray, clips: np.ndarray, found: Found, own: Request, labels: np.ndarray,
+               partner_moment: np.ndarray) -> Pairs:
+        """Joins what the visits' own clips gave, and has partners' sounds written where labels ask for them."""
+        wanted, false = own.frames, labels == 0
 
         def candidates(attempt: int, which: np.ndarray) -> np.ndarray:
             partners = self.plan.partners(visits[which], attempt)
             return np.where(self._files[partners] == self._files[clips[which]], -1, partners)
 
-        sounds = false & wanted
-        partners, other = self._read_good(candidates, Request(
-            clips, draws.partner_moment, draws.crop, false & sounds.any(axis=1, keepdims=True), np.zeros_like(wanted), sounds))
-        is_true = labels[wanted] == 1
-        sources = iter(own.waveforms), iter(other.waveforms)
-        waveform = np.empty((len(is_true), self.form.samples), np.int16)
-        for row, true in enumerate(is_true.tolist()):
-            waveform[row] = next(sources[0 if true else 1])
+        sounds = wanted & false
+        partners, other = self._read_good(candidates, own._replace(
+            draws=partner_moment, needed=false & sounds.any(axis=1, keepdims=True), frames=np.zeros_like(wanted), sounds=sounds))
+        rows, label = own.rows[wanted], labels[wanted]
         clip, partner = (np.broadcast_to(value[:, None], wanted.shape)[wanted] for value in (clips, partners))
-        return Pairs(_frames(own.frames, self.form, self.source.stored), waveform, labels[wanted], self._files[clip],
-                     clip.astype(np.int32), np.where(is_true, clip, partner).astype(np.int32), own.frame_s[wanted],
-                     np.where(false, other.sound_s, own.sound_s)[wanted], np.array(own.windows, np.int32).reshape(-1, 4))
+        return Pairs(
+            _frames(found.frames, self.form, self.source.stored),
+            own.waveform if len(rows) == len(own.waveform) else own.waveform[rows],
+            label, self._files[clip], clip.astype(np.int32), np.where(label == 1, clip, partner).astype(np.int32),
+            found.frame_s[wanted], np.where(false, other.sound_s, found.sound_s)[wanted],
+            np.array(found.windows, np.int32).reshape(-1, 4))
 
     def _read_good(self, candidates: Candidates, request: Request, attempts: int = MAX_ATTEMPTS) -> tuple[np.ndarray, Found]:
         """Reads the first good candidate of each visit, and puts bad ones into quarantine.
@@ -168,9 +173,12 @@ class Reader:
         return chosen, _merge(request, parts)
 
 
-def _own(draws: Draws, crops: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> Request:
-    """The request for the visits' own clips, whose every moment has to be good, used or not."""
-    return Request(np.full(len(labels), -1), draws.moment, crops, np.ones_like(wanted), wanted, wanted & (labels == 1))
+def _aligned(shape: tuple[int, int]) -> np.ndarray:
+    """int16[shape] at an address that TensorFlow takes over without copying."""
+    size = 2 * shape[0] * shape[1]
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % _ALIGNMENT
+    return memory[begin : begin + size].view(np.int16).reshape(shape)
 
 
 def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
@@ -182,13 +190,13 @@ def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
         frame_s[visits], sound_s[visits] = found.frame_s, found.sound_s
     visits = np.concatenate([np.zeros(0, np.int64), *(visits for visits, _ in parts)])
 
-    def ordered(name: str, mask: np.ndarray) -> list:
+    order = np.argsort(np.repeat(visits, request.frames[visits].sum(axis=1)), kind="stable")
+
+    def ordered(name: str) -> list:
         rows = [row for _, found in parts for row in getattr(found, name)]
-        order = np.argsort(np.repeat(visits, mask[visits].sum(axis=1)), kind="stable")
         return [rows[place] for place in order] if rows else rows
 
-    return Found({}, ordered("frames", request.frames), ordered("windows", request.frames),
-                 ordered("waveforms", request.sounds), frame_s, sound_s)
+    return Found({}, ordered("frames"), ordered("windows"), frame_s, sound_s)
 
 
 def _frames(frames: list, form: Format, stored: Stored | None) -> np.ndarray:

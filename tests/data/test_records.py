@@ -146,7 +146,8 @@ def test_parts_of_a_shard_are_the_frames_and_sounds_of_its_records(made):
                 stored, height, width = parts.frame(first + number)
                 assert (stored, (width, height)) == (frame, Image.open(io.BytesIO(frame)).size)
             for begin, count in ((0, len(found.sound)), (5, 1), (SOUND_BYTES // 2 - 1, 2), (len(found.sound) - 7, 7)):
-                sound = parts.sound(first + len(found.frames), begin, count)
+                sound = np.zeros(count, np.int16)
+                parts.sound(first + len(found.frames), begin, sound)
                 np.testing.assert_array_equal(sound, found.sound[begin : begin + count])
 
 
@@ -164,7 +165,8 @@ def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
     opened = Parts(tmp_path / "shard", tmp_path / "parts.npy")
     for one, row in zip(contents, rows, strict=True):
         for begin, count in ((0, len(one.sound)), *((start, 500) for start in range(0, len(one.sound) - 500, 8111))):
-            found = opened.sound(int(row["first_part"]) + 4, begin, count)
+            found = np.zeros(count, np.int16)
+            opened.sound(int(row["first_part"]) + 4, begin, found)
             np.testing.assert_array_equal(found, one.sound[begin : begin + count])
 
 
@@ -185,7 +187,7 @@ def test_one_changed_bit_of_a_part_is_noticed(made, tmp_path, part):
         assert opened.frame(1)
     elif part == 4:
         with pytest.raises(DamagedPart):
-            opened.sound(frames, 0, 100)
+            opened.sound(frames, 0, np.zeros(100, np.int16))
 
 
 def record_row(**changes):
@@ -198,13 +200,18 @@ def record_row(**changes):
     return row
 
 
+def request(draws, needed):
+    every = np.ones(needed.shape, bool)
+    return moments.Request(np.zeros(1, int), draws, draws, needed, every, every, needed * 0, np.zeros((0, 100), np.int16))
+
+
 def fit(times_s, row=None, *, end_s=2.15, window_s=0.1, sound=0.5, needed=True):
     """Where the frames and sounds lie that are drawn at these times within the declared span."""
     draws = np.array([[((time_s - 0.1) / (end_s - 0.1), sound) for time_s in times_s]])
     mask = np.ones(draws.shape[:2], bool)
     form = visits.Format(short_side=24, size=24, window_s=window_s, rate_hz=1000)
     return record_source._fit(record_row() if row is None else row,
-                              moments.Request(np.zeros(1, int), draws, draws, mask & needed, mask, mask), form, fps=2.0)
+                              request(draws, mask & needed), form, fps=2.0)
 
 
 def test_frames_are_the_last_stored_ones_at_or_before_the_times():
@@ -222,7 +229,7 @@ def test_every_time_on_the_grid_of_frames_names_its_frame():
                          frames_end_s=times_s[-1] + 1, sound_start_s=start_s, samples=10**9)
         draws = np.stack([(times_s - start_s) / (times_s[-1] + 1 - start_s), np.zeros(400)], axis=-1)[None]
         mask, form = np.ones((1, 400), bool), visits.Format(short_side=24, size=24, window_s=0.1, rate_hz=1000)
-        found = record_source._fit(row, moments.Request(np.zeros(1, int), draws, draws, mask, mask, mask), form, fps)
+        found = record_source._fit(row, request(draws, mask), form, fps)
         np.testing.assert_array_equal(found.frame[0], np.arange(400))
 
 

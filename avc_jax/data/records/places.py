@@ -9,9 +9,12 @@ for each record in that stream, so should the layout ever be another, the shard 
 """
 
 import io
+import itertools
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -21,6 +24,7 @@ from avc_jax.data.clock import Span
 from avc_jax.data.records.example import Content, parse
 
 _BLOCK, _HEADER = 65536, 24
+_PAYLOAD = _BLOCK - _HEADER
 _BETWEEN = 65536  # More than what lies between two records: the header of a chunk.
 SOUND_BYTES = 16384
 
@@ -55,7 +59,7 @@ def locate(path: Path, records: Iterable[tuple[bytes, Span, Span]]) -> tuple[np.
     start = 0
     with open(path, "rb", buffering=0) as file:
         for record, declared, measured in records:
-            found = _read(file.fileno(), start, len(record) + _BETWEEN).find(record)
+            found = bytes(_read(file.fileno(), start, len(record) + _BETWEEN)).find(record)
             if found < 0:
                 raise OSError(f"record {len(rows)} does not lie in the file as one piece, so it could not be read in parts")
             content, start = parse(record), start + found
@@ -81,16 +85,31 @@ def _parts(record: bytes, start: int, content: Content) -> list[tuple[int, int, 
     return parts
 
 
-def _read(descriptor: int, offset: int, size: int) -> bytes:
-    """Bytes of the logical stream; fewer where the file ends."""
-    first, last = offset // (_BLOCK - _HEADER), (offset + size - 1) // (_BLOCK - _HEADER)
-    begin = offset + _HEADER * (first + 1)
-    data = os.pread(descriptor, size + _HEADER * (last - first), begin)
-    if first == last:
-        return data
-    headers = [number * _BLOCK - begin for number in range(first + 1, last + 1)]
-    view = memoryview(data)
-    return b"".join([view[: headers[0]], *(view[header + _HEADER : header + _BLOCK] for header in headers)])
+class _Scratch(threading.local):
+    """Memory of a thread, kept: to get fresh memory for each read takes longer than the read."""
+
+    def __init__(self):
+        self._buffer, self.header = bytearray(), bytearray(_HEADER)
+
+    def take(self, size: int) -> memoryview:
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        return memoryview(self._buffer)[:size]
+
+
+_scratch = _Scratch()
+
+
+def _read(descriptor: int, offset: int, size: int) -> memoryview:
+    """Bytes of the logical stream, fewer where the file ends; good until this thread reads again."""
+    first, last = offset // _PAYLOAD, (offset + size - 1) // _PAYLOAD
+    view = _scratch.take(size)
+    cuts = [0, *((block + 1) * _PAYLOAD - offset for block in range(first, last)), size]
+    pieces: list[Any] = [view[cuts[0] : cuts[1]]]
+    for begin, end in itertools.pairwise(cuts[1:]):
+        pieces += [_scratch.header, view[begin:end]]
+    missing = size + _HEADER * (last - first) - os.preadv(descriptor, pieces, offset + _HEADER * (first + 1))
+    return view[: max(0, size - missing)]
 
 
 class Parts:
@@ -111,24 +130,23 @@ class Parts:
           DamagedPart: it is not what was written.
         """
         rows = self._table[part : part + 1].tolist()
-        return self._checked(rows), rows[0][2], rows[0][3]
+        return bytes(self._checked(rows)), rows[0][2], rows[0][3]
 
-    def sound(self, first_part: int, begin: int, count: int) -> np.ndarray:
-        """int16[count] from sample `begin` on of the sound whose parts start at `first_part`.
+    def sound(self, first_part: int, begin: int, out: np.ndarray) -> None:
+        """Fills int16[n] with the samples from `begin` on of the sound whose parts start at `first_part`.
 
         Raises:
           DamagedPart: it is not what was written.
         """
-        first, last = 2 * begin // SOUND_BYTES, (2 * (begin + count) - 1) // SOUND_BYTES
+        first, last = 2 * begin // SOUND_BYTES, (2 * (begin + len(out)) - 1) // SOUND_BYTES
         data = self._checked(self._table[first_part + first : first_part + last + 1].tolist())
-        return np.frombuffer(data, "<i2", count, 2 * begin - first * SOUND_BYTES)
+        out[:] = np.frombuffer(data, "<i2", len(out), 2 * begin - first * SOUND_BYTES)
 
-    def _checked(self, rows: list[tuple[int, int, int, int, int]]) -> bytes:
-        """The bytes of consecutive parts, each compared with its checksum."""
+    def _checked(self, rows: list[tuple[int, int, int, int, int]]) -> memoryview:
+        """The bytes of consecutive parts, each compared with its checksum; good until this thread reads again."""
         offset = rows[0][0]
         data = _read(self._file.fileno(), offset, rows[-1][0] + rows[-1][1] - offset)
-        view = memoryview(data)
         for begin, size, _, _, xxh3 in rows:
-            if xxhash.xxh3_64_intdigest(view[begin - offset : begin - offset + size]) != xxh3:
+            if xxhash.xxh3_64_intdigest(data[begin - offset : begin - offset + size]) != xxh3:
                 raise DamagedPart(f"what lies at byte {begin} of its content is not what was written")
         return data

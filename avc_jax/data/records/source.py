@@ -67,10 +67,9 @@ class RecordSource(Source):
         spans = _fit(table, request, form, self.recipe.fps)
         bad |= {place: error for place, error in spans.bad(form.window_s).items() if place not in bad}
         frames = self._frames(table, request, spans, form, bad)
-        sounds = self._sounds(table, request, spans, form, bad)
+        self._sounds(table, request, spans, bad)
         frames = [row for row in frames if row[0] not in bad]  # a damage may be noticed after other rows of the clip were read
-        return Found(bad, [jpeg for _, jpeg, _ in frames], [window for *_, window in frames],
-                     [waveform for clip, waveform in sounds if clip not in bad], spans.frame_s, spans.sound_s)
+        return Found(bad, [jpeg for _, jpeg, _ in frames], [window for *_, window in frames], spans.frame_s, spans.sound_s)
 
     def _frames(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
                 bad: dict[int, errors.BadMedia]) -> list[tuple[int, bytes, tuple[int, int, int, int]]]:
@@ -90,20 +89,18 @@ class RecordSource(Source):
             rows.append((clip, jpeg, self.stored.window(height, width, place, form)))
         return rows
 
-    def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
-                bad: dict[int, errors.BadMedia]) -> list[tuple[int, np.ndarray]]:
-        """(index of the clip, int16[samples]) of each wanted sound; adds clips that turn out to be damaged to `bad`."""
+    def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", bad: dict[int, errors.BadMedia]) -> None:
+        """Writes each wanted sound into its row; adds clips that turn out to be damaged to `bad`."""
         clips, moments = np.nonzero(request.sounds)
-        columns = clips, table["shard"][clips], (table["first_part"] + table["frames"])[clips], spans.sample[clips, moments]
-        rows = []
-        for clip, shard, part, begin in zip(*(column.tolist() for column in columns), strict=True):
+        columns = (clips, table["shard"][clips], (table["first_part"] + table["frames"])[clips], spans.sample[clips, moments],
+                   request.rows[clips, moments])
+        for clip, shard, part, begin, row in zip(*(column.tolist() for column in columns), strict=True):
             if clip in bad:
                 continue
             try:
-                rows.append((clip, self.open_parts(shard).sound(part, begin, form.samples)))
+                self.open_parts(shard).sound(part, begin, request.waveform[row])
             except _UNREADABLE as error:
                 bad[clip] = self._damaged(shard, error)
-        return rows
 
     def _damaged(self, shard: int, error: Exception) -> errors.BadMedia:
         return errors.BadMedia("damaged", f"Its record in {self.shards[shard]} cannot be read ({error}).")
