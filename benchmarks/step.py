@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from avc_jax import schema, systems
+from avc_jax.parallel import mesh as meshes
 from avc_jax.train import optimizer as optimizers
 from avc_jax.train import state as states
 from avc_jax.train import step as steps
@@ -56,9 +57,11 @@ def jax_contestant(args, pairing: str):
     """A function that runs one avc_jax step to its end."""
     config = make_config(args, pairing)
     system, optimizer = systems.make(config), optimizers.make_optimizer(config)
-    state = jax.jit(lambda: states.init_state(system, optimizer, 0, ema=False))()
-    step = jax.jit(steps.make_step(system, optimizer, seed=0), donate_argnums=0)
-    batch = jax.device_put(make_batch(config, system))
+    mesh, init = meshes.make_mesh(), lambda: states.init_state(system, optimizer, 0, ema=False)
+    shardings = meshes.state_sharding(mesh, jax.eval_shape(init))
+    state = jax.jit(init, out_shardings=shardings)()
+    step = steps.jit_step(steps.make_step(system, optimizer, seed=0), mesh, shardings)
+    batch = jax.device_put(make_batch(config, system), meshes.batch_sharding(mesh))
 
     def run() -> None:
         nonlocal state

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from avc_jax.nn.norm import BatchNorm
+from avc_jax.nn.pool import max_pool
 
 BLOCKS = (64, 128, 256, 512)
 
@@ -38,7 +39,7 @@ class VGGTrunk(nn.Module):
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for index, channels in enumerate(BLOCKS, start=1):
             if index > 1:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool(x)
             x = block(
                 channels=max(1, round(channels * self.width)),
                 stride=self.conv1_stride if index == 1 else 1,

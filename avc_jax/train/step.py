@@ -9,6 +9,10 @@ from avc_jax.parallel import mesh as meshes
 from avc_jax.systems.base import System
 from avc_jax.train.state import State
 
+# Which operations XLA hands to YNNPACK on a CPU. jaxlib 0.10.2 hands it convolutions, whose kernel gradients are then up to three
+# times slower than XLA's own. With sums alone the whole step was fastest: benchmarks/RESULTS.md.
+CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
 
 def _gradients(system: System, params, collections, batch, rng):
     """Loss gradients over one piece of a batch: (grads, new collections, loss, metrics)."""
@@ -77,5 +81,7 @@ def make_step(system: System, optimizer: optax.GradientTransformation, *, seed: 
 
 def jit_step(step, mesh: Mesh, state_shardings):
     """Compiles a step over a mesh: the batch is split on its first axis, the state's buffers are donated."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(step, in_shardings=(state_shardings, meshes.batch_sharding(mesh)),
-                   out_shardings=(state_shardings, meshes.replicated(mesh)), donate_argnums=0)
+                   out_shardings=(state_shardings, meshes.replicated(mesh)), donate_argnums=0,
+                   compiler_options=CPU_OPTIONS if on_cpu else None)

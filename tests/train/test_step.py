@@ -190,3 +190,26 @@ def test_state_is_donated_and_stays_where_it_was():
     new, _ = step(state, jax.device_put(batch_of(0), meshes.batch_sharding(mesh)))
     assert state.params["kernel"].is_deleted()
     assert jax.tree.map(lambda leaf: leaf.sharding, new) == shardings
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("size", [(33, 26), (16, 17)])
+def test_the_choice_of_kernels_on_a_cpu_changes_rounding_only_and_repeats_bit_for_bit(size, dtype, tolerance, stride):
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((4, *size, 32), (3, 3, 32, 48)))
+
+    def results(x, kernel):
+        def loss(x, kernel):
+            y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return (y.astype(jnp.float32) ** 2).mean((0, 1, 2)).sum(), y
+        (_, y), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(x, kernel)
+        return y, *grads
+
+    ours = jax.jit(results, compiler_options=steps.CPU_OPTIONS)
+    first, again, default = ours(x, kernel), ours(x, kernel), jax.jit(results)(x, kernel)
+    for got, repeated, wanted in zip(first, again, default, strict=True):
+        np.testing.assert_array_equal(got, repeated)
+        wide = np.asarray(wanted, np.float32)
+        # Rounding of sums over thousands of products, relative to the largest result.
+        np.testing.assert_allclose(np.asarray(got, np.float32), wide, atol=tolerance * np.abs(wide).max())
