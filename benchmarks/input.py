@@ -3,7 +3,7 @@
     python benchmarks/input.py --videos=FOLDER
 
 Everybody does the same job on the same moments of the same files: a random frame, its shorter side scaled to 256 pixels, a random
-crop of 224, one second of sound at 48 kHz, its log-spectrogram, in batches of 20. Each contestant runs in a process of its own
+crop of 224, one second of sound at 48 kHz, its log-spectrogram; in batches of 20 from videos, of 240 from records. Each contestant runs in a process of its own
 that is confined to the same cores, with one worker per core, and warms up before it is timed; contestants take turns, and a row
 gives the median of the rounds. Peers (benchmarks/input_peers.py says how they are used) come with requirements-bench.txt; one
 that is not installed is left out. A pair of avc_jax is counted when its batch is ready for the device; its spectrogram is
@@ -28,7 +28,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-BATCH = 20
+BATCH = {"videos": 20, "records": 240}
 # name -> (what it reads, pairs per visit, key of the implementation, options)
 CONTESTANTS = {
     "avc_jax, k=1": ("videos", 1, "ours", {}),
@@ -74,7 +74,7 @@ def make_reader(config, k: int):
     from avc_jax.data.quarantine import Quarantine
 
     source = sources.open_source(config)
-    plan = Plan(len(source.clips), 0, BATCH, k)
+    plan = Plan(len(source.clips), 0, BATCH["videos" if source.stored is None else "records"], k)
     return visit.Reader(source, plan, make_format(config), Quarantine(None, source.num_files, 0.5), pairing="shared")
 
 
@@ -92,7 +92,7 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
         waveform / np.float32(32768), window=480, hop=240, fft_length=512, floor=1e-12, scale=0.2))
 
     def batches(count: int):
-        per_step = BATCH // k
+        per_step = reader.plan.visits_per_step
         if reader.source.stored is not None:
             return itertools.islice(pipeline.train_batches(reader, first_step=0, threads=workers, ahead=2, names=names),
                                     count // per_step)
@@ -107,19 +107,20 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
                 jax.block_until_ready(spectrograms(batch["waveform"]))
             yield len(batch["frame"])
 
-    for _ in run(max(2 * workers, 12 * BATCH // k)):
+    for _ in run(12 * reader.plan.visits_per_step):
         pass
     yield 0
     yield from run(len(work))
     if reader.source.stored is None:
-        yield (k - 1) * BATCH  # read, and in the window of the disperser
+        yield (k - 1) * reader.plan.batch_size  # read, and in the window of the disperser
 
 
 def torch_peer(config, k: int, work, workers: int, peer: str, sounds: str = "spectrogram"):
     from input_peers import loader
 
     form = {"short_side": 256, "size": 224, "window_s": 1.0, "rate_hz": 48000}
-    batches = loader(work, form, peer, sounds=sounds, workers=workers, batch=BATCH // k)
+    batch = BATCH["records" if config.data.source == "records" else "videos"] // k
+    batches = loader(work, form, peer, sounds=sounds, workers=workers, batch=batch)
     for _ in batches:
         pass
     yield 0
@@ -149,22 +150,23 @@ def bare_decode(config, k: int, work, workers: int):
 
 
 def bare_jpeg(config, k: int, work, workers: int):
-    """The same JPEGs, already in memory, through the decoder in TensorFlow's threads; the pixels are dropped."""
+    """The same JPEGs, already in memory, through the decoder in TensorFlow's threads, to batches of crops."""
     import tensorflow as tf
 
     from avc_jax.data import pipeline
 
     reader = make_reader(config, k)
-    steps = [reader.train(*reader.plan.rows(step)) for step in range(len(work) * k // BATCH)]
+    steps = [reader.train(*reader.plan.rows(step)) for step in range(len(work) * k // reader.plan.batch_size)]
     options = tf.data.Options()
     options.autotune.enabled, options.threading.private_threadpool_size = False, workers
 
     def decode(step):
         jpegs, windows = tf.numpy_function(lambda step: [steps[step].frame, steps[step].window], [step], [tf.string, tf.int32])
-        return tf.shape(pipeline._decode_jpegs(jpegs, windows, reader.form, reader.source.stored))[0]
+        return pipeline._decode_jpegs(jpegs, windows, reader.form, reader.source.stored)
 
     def run(count: int):
-        return tf.data.Dataset.range(count).with_options(options).map(decode, num_parallel_calls=workers).as_numpy_iterator()
+        dataset = tf.data.Dataset.range(count).with_options(options).map(decode, num_parallel_calls=workers)
+        return map(len, dataset.as_numpy_iterator())
 
     for _ in run(2 * workers):
         pass
@@ -212,9 +214,11 @@ def memory(args) -> None:
     batches = pipeline.train_batches(make_reader(config, 10), first_step=0, threads=args.cores, ahead=2,
                                      names=("frame", "waveform"))
     found = {}
-    for step, _ in enumerate(itertools.islice(batches, args.samples // BATCH), start=1):
-        if step * BATCH in (args.samples // 10, args.samples // 2, args.samples):
-            found[step * BATCH] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 10**6
+    size = BATCH[args.memory]
+    marks = {round(share * args.samples / size) for share in (0.1, 0.5, 1)}
+    for step, _ in enumerate(itertools.islice(batches, max(marks)), start=1):
+        if step in marks:
+            found[step * size] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 10**6
     print(json.dumps(found))
 
 
@@ -239,7 +243,9 @@ def write_work(args, folder: Path) -> None:
     work = {}
     for what, k in sorted({(what, k) for what, k, *_ in CONTESTANTS.values()}):
         reader = make_reader(make_config(args.videos, args.records, what), k)
-        visits = args.visits * len(reader.source.clips) * (10 // k if what == "records" else 1) // (BATCH // k) * (BATCH // k)
+        per_step = reader.plan.visits_per_step
+        steps = 30 * args.visits if what == "records" else args.visits * len(reader.source.clips) // per_step
+        visits = steps * per_step
         work[f"{what} {k}"] = [_moments(args, reader, visit, contents) for visit in range(visits)]
     (folder / "work.json").write_text(json.dumps(work))
 
