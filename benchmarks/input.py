@@ -3,11 +3,11 @@
     python benchmarks/input.py --videos=FOLDER
 
 Everybody does the same job on the same moments of the same files: a random frame, its shorter side scaled to 256 pixels, a random
-crop of 224, one second of sound at 48 kHz, its log-spectrogram; in batches of 20 from videos, of 240 from records. Each contestant runs in a process of its own
-that is confined to the same cores, with one worker per core, and warms up before it is timed; contestants take turns, and a row
-gives the median of the rounds. Peers (benchmarks/input_peers.py says how they are used) come with requirements-bench.txt; one
-that is not installed is left out. A pair of avc_jax is counted when its batch is ready for the device; its spectrogram is
-computed by JAX on the same cores, where a training run computes it on the device.
+crop of 224, one second of sound at 48 kHz, its log-spectrogram; in batches of 20 from videos, of 240 from records. Each
+contestant runs in a process of its own that is confined to the same cores, with one worker per core, and warms up before it is
+timed; contestants take turns, and a row gives the median of the rounds. Peers (benchmarks/input_peers.py says how they are used)
+come with requirements-bench.txt; one that is not installed is left out. A pair of avc_jax is counted when its batch is ready for
+the device; its spectrogram is computed by JAX on the same cores, where a training run computes it on the device.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def make_reader(config, k: int):
     from avc_jax.data.quarantine import Quarantine
 
     source = sources.open_source(config)
-    plan = Plan(len(source.clips), 0, BATCH["videos" if source.stored is None else "records"], k)
+    plan = Plan(len(source.clips), 0, BATCH["records" if source.stored_side else "videos"], k)
     return visit.Reader(source, plan, make_format(config), Quarantine(None, source.num_files, 0.5), pairing="shared")
 
 
@@ -93,7 +93,7 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
 
     def batches(count: int):
         per_step = reader.plan.visits_per_step
-        if reader.source.stored is not None:
+        if reader.source.stored_side:
             return itertools.islice(pipeline.train_batches(reader, first_step=0, threads=workers, ahead=2, names=names),
                                     count // per_step)
         stream = pipeline.read_in_parallel(reader.train, count, reader.form, threads=workers, ahead=2 * per_step)
@@ -111,7 +111,7 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
         pass
     yield 0
     yield from run(len(work))
-    if reader.source.stored is None:
+    if not reader.source.stored_side:
         yield (k - 1) * reader.plan.batch_size  # read, and in the window of the disperser
 
 
@@ -154,6 +154,7 @@ def bare_jpeg(config, k: int, work, workers: int):
     import tensorflow as tf
 
     from avc_jax.data import pipeline
+    from avc_jax.data.moments import make_cut
 
     reader = make_reader(config, k)
     steps = [reader.train(*reader.plan.rows(step)) for step in range(len(work) * k // reader.plan.batch_size)]
@@ -162,7 +163,7 @@ def bare_jpeg(config, k: int, work, workers: int):
 
     def decode(step):
         jpegs, windows = tf.numpy_function(lambda step: [steps[step].frame, steps[step].window], [step], [tf.string, tf.int32])
-        return pipeline._decode_jpegs(jpegs, windows, reader.form, reader.source.stored)
+        return pipeline._decode_jpegs(jpegs, windows, reader.form, make_cut(reader.source.stored_side, reader.form))
 
     def run(count: int):
         dataset = tf.data.Dataset.range(count).with_options(options).map(decode, num_parallel_calls=workers)

@@ -43,29 +43,28 @@ def make_format(config) -> Format:
     return Format(data.frame_short_side, data.frame_size, data.window_s, config.audio.rate_hz, data.frame_choice)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """How crops are cut from frames that are stored as JPEGs with a shorter side of `short_side` pixels.
+class Cut(NamedTuple):
+    """How crops are cut from stored JPEGs: `ratio` (1, 2, 4 or 8) makes the frame smaller while it is decoded, `side` is that of
+    the crop in the frame as decoded, in pixels."""
 
-    Where smaller frames are wanted, the decoder halves them while it decodes, as often as that leaves them large enough; what
-    is left of the difference is scaled after the crop, so that nothing is decoded or scaled that is not used.
-    """
+    ratio: int
+    side: int
 
-    short_side: int
-
-    def ratio(self, form: Format) -> int:
-        """The factor, one of 1, 2, 4, 8, by which the decoder makes the frames smaller."""
-        return next(ratio for ratio in (8, 4, 2, 1) if ratio == 1 or -(-self.short_side // ratio) >= form.short_side)
-
-    def side(self, form: Format) -> int:
-        """Side of the crop in the frames as decoded, in pixels."""
-        return round(form.size * -(-self.short_side // self.ratio(form)) / form.short_side)
-
-    def window(self, height: int, width: int, place: Sequence[float], form: Format) -> tuple[int, int, int, int]:
+    def window(self, height: int, width: int, place: Sequence[float]) -> tuple[int, int, int, int]:
         """(y, x, side, side) of the crop at a place in [0, 1) of a frame stored with this height and width; every offset is
         equally likely."""
-        ratio, side = self.ratio(form), self.side(form)
+        ratio, side = self
         return int(place[0] * (-(-height // ratio) - side + 1)), int(place[1] * (-(-width // ratio) - side + 1)), side, side
+
+
+def make_cut(stored_side: int, form: Format) -> Cut:
+    """The cut of frames that are stored with a shorter side of `stored_side` pixels.
+
+    Where smaller frames are wanted, the decoder halves them as often as that leaves them large enough; what is left of the
+    difference is scaled after the crop, so that nothing is decoded or scaled that is not used.
+    """
+    ratio = next(ratio for ratio in (8, 4, 2, 1) if ratio == 1 or -(-stored_side // ratio) >= form.short_side)
+    return Cut(ratio, round(form.size * -(-stored_side // ratio) / form.short_side))
 
 
 class Request(NamedTuple):
@@ -100,7 +99,7 @@ class Found(NamedTuple):
 
     Attributes:
       bad: index into the request's clips -> why that one is of no use.
-      frames: the crops, uint8[size, size, 3]; from a source with `stored` frames their JPEGs.
+      frames: the crops, uint8[size, size, 3]; from a source with a `stored_side` their JPEGs.
       windows: (y, x, height, width) of the crop in each JPEG; empty where frames are crops already.
       frame_s, sound_s: float64[n, k], seconds on the clock of each clip's file; not meant where it is bad.
     """

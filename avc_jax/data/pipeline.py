@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from avc_jax.data import visit as visits
-from avc_jax.data.moments import Format, Stored
+from avc_jax.data.moments import Cut, Format, make_cut
 from avc_jax.data.plan import Plan
 
 Batch = dict[str, np.ndarray]
@@ -20,7 +20,7 @@ tf.config.set_visible_devices([], "GPU")
 
 
 def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Format, *, threads: int, ahead: int,
-                     stored: Stored | None = None) -> Iterator[Batch]:
+                     stored_side: int = 0) -> Iterator[Batch]:
     """Yields read(0), ..., read(count - 1), in order, as dicts of arrays with a leading axis of pairs.
 
     Args:
@@ -29,7 +29,7 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
       form: of the pairs.
       threads: reads at once; 0 = one per core.
       ahead: reads finished and held ready.
-      stored: how the source stores its frames, if it leaves decoding to us.
+      stored_side: the source's, see `sources.Source`; if not 0, frames are decoded here.
 
     Raises:
       whatever `read` raised, itself and not TensorFlow's account of it.
@@ -46,10 +46,10 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
             raise
 
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        types = [tf.uint8 if stored is None else tf.string, tf.int32, *(dtype for _, dtype in shapes.values())]
+        types = [tf.string if stored_side else tf.uint8, tf.int32, *(dtype for _, dtype in shapes.values())]
         frame, window, *tensors = tf.numpy_function(call, [position], [*types[:2], *types[3:]], stateful=True)
-        if stored is not None:
-            frame = _decode_jpegs(frame, window, form, stored)
+        if stored_side:
+            frame = _decode_jpegs(frame, window, form, make_cut(stored_side, form))
         for tensor, (shape, _) in zip([frame, *tensors], shapes.values(), strict=True):
             tensor.set_shape([None, *shape])
         return (frame, *tensors)
@@ -69,16 +69,14 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
         raise
 
 
-def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, form: Format, stored: Stored) -> tf.Tensor:
+def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, form: Format, cut: Cut) -> tf.Tensor:
     """uint8[r, size, size, 3] of string[r] and int32[r, 4]; one after the other, as several reads run at once."""
-    ratio, side = stored.ratio(form), stored.side(form)
-
     def decode(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.io.decode_and_crop_jpeg(*inputs, channels=3, ratio=ratio)
+        return tf.io.decode_and_crop_jpeg(*inputs, channels=3, ratio=cut.ratio)
 
     frames = tf.map_fn(decode, (jpegs, tf.ensure_shape(windows, [None, 4])), parallel_iterations=1,
-                       fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8))
-    if side == form.size:
+                       fn_output_signature=tf.TensorSpec((cut.side, cut.side, 3), tf.uint8))
+    if cut.side == form.size:
         return frames
     scaled = tf.image.resize(frames, (form.size, form.size), antialias=True)
     return tf.saturate_cast(tf.round(scaled), tf.uint8)
@@ -118,7 +116,7 @@ def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, host
     """
     plan = reader.plan
     per_host = plan.visits_per_step // hosts
-    if reader.source.stored is not None:
+    if reader.source.stored_side:
         yield from _stored_batches(reader, first_step, host, plan.batch_size // hosts, threads, ahead, names)
         return
 
@@ -141,7 +139,8 @@ def _stored_batches(reader: visits.Reader, first_step: int, host: int, rows: int
         begin = host * rows + piece * size
         return reader.train(*(column[begin : begin + size] for column in reader.plan.rows(first_step + step)))
 
-    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * pieces, stored=reader.source.stored)
+    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * pieces,
+                              stored_side=reader.source.stored_side)
     for parts in _chunks(stream, pieces):
         yield {name: parts[0][name] if pieces == 1 else np.concatenate([part[name] for part in parts]) for name in names}
 

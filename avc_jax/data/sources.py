@@ -12,7 +12,7 @@ from pathlib import Path
 from avc_jax import errors
 from avc_jax.data import files
 from avc_jax.data.decode import MediaFile
-from avc_jax.data.moments import Format, Found, Request, Stored
+from avc_jax.data.moments import Format, Found, Request
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 HASHED_SPLITS = ("train", "validation", "test")
@@ -46,9 +46,9 @@ class Source:
     clips: tuple[Clip, ...]
 
     @property
-    def stored(self) -> Stored | None:
-        """How frames are stored, if they are handed on as JPEGs for the pipeline to decode; None: they are decoded here."""
-        return None
+    def stored_side(self) -> int:
+        """Pixels of the shorter side of frames that are handed on as JPEGs, for the pipeline to decode; 0: they are decoded."""
+        return 0
 
     def read(self, request: Request, form: Format) -> Found:
         """Reads frames and sounds of clips; safe to call from several threads. A bad clip is told, not raised."""

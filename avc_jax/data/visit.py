@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.moments import Format, Found, Request, Stored
+from avc_jax.data.moments import Format, Found, Request
 from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Source
@@ -23,7 +23,7 @@ class Pairs:
     """Pairs of frame and sound.
 
     Attributes:
-      frame: uint8[r, size, size, 3], RGB; from a source with `stored` frames their JPEGs, bytes objects[r].
+      frame: uint8[r, size, size, 3], RGB; from a source with a `stored_side` their JPEGs, bytes objects[r].
       waveform: int16[r, window_s * rate_hz].
       label: int32[r], 1 where frame and sound are of one moment of one file.
       file: int32[r], the file of the frame.
@@ -137,7 +137,7 @@ class Reader:
         rows, label = own.rows[wanted], labels[wanted]
         clip, partner = (np.broadcast_to(value[:, None], wanted.shape)[wanted] for value in (clips, partners))
         return Pairs(
-            _frames(found.frames, self.form, self.source.stored),
+            _frames(found.frames, self.form, bool(self.source.stored_side)),
             own.waveform if len(rows) == len(own.waveform) else own.waveform[rows],
             label, self._files[clip], clip.astype(np.int32), np.where(label == 1, clip, partner).astype(np.int32),
             found.frame_s[wanted], np.where(false, other.sound_s, found.sound_s)[wanted],
@@ -199,9 +199,9 @@ def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
     return Found({}, ordered("frames"), ordered("windows"), frame_s, sound_s)
 
 
-def _frames(frames: list, form: Format, stored: Stored | None) -> np.ndarray:
-    """uint8[r, size, size, 3], or objects[r] of stored frames."""
-    if stored is None:
+def _frames(frames: list, form: Format, are_jpegs: bool) -> np.ndarray:
+    """uint8[r, size, size, 3], or bytes objects[r]."""
+    if not are_jpegs:
         return np.stack(frames) if frames else np.zeros((0, form.size, form.size, 3), np.uint8)
     jpegs = np.empty(len(frames), object)
     jpegs[:] = frames

@@ -14,7 +14,7 @@ from PIL import Image
 from avc_jax import errors
 from avc_jax.data import pipeline, sources
 from avc_jax.data import visit as visits
-from avc_jax.data.moments import Stored
+from avc_jax.data.moments import make_cut
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 
@@ -28,7 +28,7 @@ class FakeReader:
     """Reads no files: the field `clip` holds the visit, `sound_clip` which of its pairs."""
 
     class source:
-        stored = None
+        stored_side = 0
 
     def __init__(self, plan, delay=lambda visit: 0.0):
         self.plan, self.form, self._delay = plan, SMALL, delay
@@ -48,7 +48,7 @@ class FakeStoredReader(FakeReader):
     """The same, row by row, with frames that are JPEGs of one level: the visit."""
 
     class source:
-        stored = Stored(short_side=16)
+        stored_side = 16
 
     def train(self, visit, pair):
         empty = {name: np.zeros((len(visit), *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
@@ -108,12 +108,13 @@ def test_stored_frames_are_decoded_in_their_places():
 @pytest.mark.parametrize(("short_side", "ratio", "side"), [(16, 1, 12), (24, 1, 18), (32, 2, 12), (40, 2, 15), (130, 8, 13)])
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.25), (0.999, 0.999)])
 def test_a_crop_of_a_stored_frame_is_that_of_the_scaled_frame(short_side, ratio, side, place):
-    form, stored = visits.Format(short_side=16, size=12, window_s=1.0, rate_hz=8), Stored(short_side)
-    assert (stored.ratio(form), stored.side(form)) == (ratio, side)
+    form = visits.Format(short_side=16, size=12, window_s=1.0, rate_hz=8)
+    cut = make_cut(short_side, form)
+    assert cut == (ratio, side)
     height, width = short_side, 2 * short_side
     picture = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 120, width))
-    jpegs, windows = tf.constant([gray_jpeg(picture)]), tf.constant([stored.window(height, width, place, form)])
-    frames = pipeline._decode_jpegs(jpegs, windows, form, stored).numpy()
+    jpegs, windows = tf.constant([gray_jpeg(picture)]), tf.constant([cut.window(height, width, place)])
+    frames = pipeline._decode_jpegs(jpegs, windows, form, cut).numpy()
     scaled = np.array(Image.fromarray(picture.astype(np.uint8)).resize((32, 16), Image.Resampling.BILINEAR))
     y, x = int(place[0] * 5), int(place[1] * 21)
     assert frames.shape == (1, 12, 12, 3)

@@ -351,9 +351,10 @@ def visited(source, pairing="independent", ledger=None):
     quarantine = Quarantine(ledger, source.num_files, 1.0)
     reader = visits.Reader(source, Plan(len(source.clips), 3, batch_size=4, pairs_per_visit=2), FORM, quarantine, pairing=pairing)
     pairs = [reader.train(number) for number in range(40)]
-    if source.stored is None:
+    if not source.stored_side:
         return pairs, quarantine.reasons
-    return [dataclasses.replace(one, frame=pipeline._decode_jpegs(one.frame, one.window, FORM, source.stored).numpy())
+    cut = moments.make_cut(source.stored_side, FORM)
+    return [dataclasses.replace(one, frame=pipeline._decode_jpegs(one.frame, one.window, FORM, cut).numpy())
             for one in pairs], quarantine.reasons
 
 

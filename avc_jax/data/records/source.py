@@ -11,7 +11,7 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data.clock import EDGE_S
-from avc_jax.data.moments import Format, Found, Request, Stored, draw_frames, draw_sounds, incomplete, too_short
+from avc_jax.data.moments import Format, Found, Request, draw_frames, draw_sounds, incomplete, make_cut, too_short
 from avc_jax.data.records import layout
 from avc_jax.data.records.places import RECORD, DamagedPart, Parts
 from avc_jax.data.sources import Clip, Source
@@ -45,9 +45,9 @@ class RecordSource(Source):
     open_parts: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
-    def stored(self) -> Stored:
+    def stored_side(self) -> int:
         """Frames are handed on as JPEGs."""
-        return Stored(self.recipe.short_side)
+        return self.recipe.short_side
 
     @functools.cached_property
     def _own_rows(self) -> np.ndarray:
@@ -77,7 +77,7 @@ class RecordSource(Source):
         clips, moments = np.nonzero(request.frames)
         columns = (clips, table["shard"][clips], table["first_part"][clips] + spans.frame[clips, moments],
                    request.crops[clips, moments])
-        rows = []
+        rows, cut = [], make_cut(self.stored_side, form)
         for clip, shard, part, place in zip(*(column.tolist() for column in columns), strict=True):
             if clip in bad:
                 continue
@@ -86,7 +86,7 @@ class RecordSource(Source):
             except _UNREADABLE as error:
                 bad[clip] = self._damaged(shard, error)
                 continue
-            rows.append((clip, jpeg, self.stored.window(height, width, place, form)))
+            rows.append((clip, jpeg, cut.window(height, width, place)))
         return rows
 
     def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", bad: dict[int, errors.BadMedia]) -> None:
