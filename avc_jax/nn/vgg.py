@@ -77,3 +77,12 @@ def global_max_pool(x: jax.Array) -> jax.Array:
     finds none where the compiler recomputed x with another rounding.
     """
     return nn.max_pool(x, x.shape[1:3])[:, 0, 0]
+
+
+def pool_to_grid(x: jax.Array, rows: int, columns: int) -> jax.Array:
+    """f[B, H, W, C] -> f[B, rows' * columns' * C]: max-pooled with equal kernel and stride to at most rows x columns cells.
+
+    What is left over at the lower and right edges is not used; a map smaller than the grid stays as it is.
+    """
+    kernel = max(1, x.shape[1] // rows), max(1, x.shape[2] // columns)
+    return nn.max_pool(x, kernel, kernel)[:, :rows, :columns].reshape(x.shape[0], -1)

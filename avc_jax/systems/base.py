@@ -32,7 +32,11 @@ class System:
       features: field -> Feature; the input layer builds exactly these.
       init: (rng, batch) -> variables. `batch` may be zeros.
       loss: (variables, batch, rng) -> (f32[] loss, new mutable collections, metrics). Training mode.
-      embed: (variables, batch) -> modality -> f32[B, D]. Inference mode.
+      embed: (variables, batch) -> modality -> f32[B, D]. Inference mode. Like `maps` and `transfer` it answers for the modalities
+        that the batch holds the inputs of, so a batch of sounds alone will do.
+      maps: (variables, batch) -> modality -> f32[B, H, W, C], activations over the frame (rows, columns), and over the sound
+        (frequency, time), in the places that they answer to. Inference mode.
+      transfer: (variables, batch) -> modality -> f32[B, D], the features that the paper hands to classifiers. Inference mode.
       score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together.
     """
 
@@ -40,4 +44,6 @@ class System:
     init: Callable[[jax.Array, Batch], Variables]
     loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Variables, Metrics]]
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
+    maps: Callable[[Variables, Batch], dict[str, jax.Array]]
+    transfer: Callable[[Variables, Batch], dict[str, jax.Array]]
     score: Callable[[Variables, Batch], jax.Array]

@@ -4,12 +4,14 @@ Arandjelovic & Zisserman, "Look, Listen and Learn", ICCV 2017, arXiv:1705.08168 
 Arandjelovic & Zisserman, "Objects that Sound", ECCV 2018, arXiv:1712.06651 (AVE).
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from avc_jax import audio, augment, errors, losses
-from avc_jax.nn.vgg import VGGTrunk, global_max_pool
+from avc_jax.nn.vgg import VGGTrunk, global_max_pool, pool_to_grid
 from avc_jax.schema import Key
 from avc_jax.systems import base
 
@@ -20,6 +22,8 @@ CONFIG = dict(
                      choices=(1, 2)),
     conv_bias=Key(False, "Biases in the convolutions, as in the Keras port."),
     embedding=Key(128, "Units of the fusion layer (l3) or of the common space (ave).", low=1, high=1 << 16),
+    transfer_tap=Key("conv", "Where transfer features of sounds are read off conv4_2: its raw output (conv, the Keras port) or "
+                     "after normalisation (norm); the paper says before ReLU.", choices=("conv", "norm"), free=True),
     batch_norm_group=Key(0, "Rows that share normalisation statistics; 0: the global batch; 16: the paper's workers.",
                          low=0, high=1 << 20),
     batch_norm_momentum=Key(0.99, "Share of the old running statistics kept at each step.", low=0.0, high=1.0),
@@ -27,7 +31,26 @@ CONFIG = dict(
 )
 
 
-class L3Head(nn.Module):
+# Cells of the grid that conv4_2 is max-pooled to for transfer: 4 x 4 x 512 = 8192 and (frequency, time) 4 x 3 x 512 = 6144
+# numbers (arXiv:1705.08168, sections 4.1 and 4.2).
+TRANSFER_GRID = {"video": (4, 4), "audio": (4, 3)}
+
+
+class Head(nn.Module):
+    """What follows the two global max-pools: f[B, C] each into the space of the embeddings, and two embeddings to logits."""
+
+    def project(self, vision: jax.Array, sound: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Both pooled vectors to embeddings."""
+        return self.project_vision(vision), self.project_sound(sound)
+
+    def project_vision(self, vision: jax.Array) -> jax.Array:
+        return vision
+
+    def project_sound(self, sound: jax.Array) -> jax.Array:
+        return sound
+
+
+class L3Head(Head):
     """Concatenates both vectors and classifies them (arXiv:1705.08168, Figure 2): f[B, C], f[B, C] -> f32[B, 2]."""
 
     embedding: int
@@ -37,14 +60,11 @@ class L3Head(nn.Module):
         self.fc1 = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=nn.initializers.he_normal())
         self.fc2 = nn.Dense(2, dtype=jnp.float32, kernel_init=nn.initializers.he_normal())
 
-    def project(self, vision: jax.Array, sound: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return vision, sound
-
     def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
         return self.fc2(nn.relu(self.fc1(jnp.concatenate([vision, sound], -1))).astype(jnp.float32))
 
 
-class AVEHead(nn.Module):
+class AVEHead(Head):
     """Judges by the Euclidean distance of two unit embeddings (arXiv:1712.06651, Figure 3): -> f32[B, 2].
 
     fc3 starts with the right sign, a small distance says "corresponds", and is free afterwards.
@@ -62,9 +82,13 @@ class AVEHead(nn.Module):
         self.fc3 = nn.Dense(2, dtype=jnp.float32, kernel_init=lambda *_: jnp.array([[1.0, -1.0]]),
                             bias_init=lambda *_: jnp.array([-1.0, 1.0]))
 
-    def project(self, vision: jax.Array, sound: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Both vectors into the common space, as unit rows f32[B, embedding]."""
-        return _unit(_two_layers(self.vision_layers, vision)), _unit(_two_layers(self.sound_layers, sound))
+    def project_vision(self, vision: jax.Array) -> jax.Array:
+        """Into the common space, as unit rows f32[B, embedding]."""
+        return _unit(_two_layers(self.vision_layers, vision))
+
+    def project_sound(self, sound: jax.Array) -> jax.Array:
+        """Into the common space, as unit rows f32[B, embedding]."""
+        return _unit(_two_layers(self.sound_layers, sound))
 
     def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
         # Inside the root, because the gradient of a plain root is infinite where the embeddings agree.
@@ -95,14 +119,26 @@ class L3Net(nn.Module):
         heads: dict[str, type[L3Head | AVEHead]] = {"l3": L3Head, "ave": AVEHead}
         self.fusion = heads[self.head](self.embedding, self.dtype)
 
-    def maps(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """conv4_2 after ReLU of both trunks: f[B, H, W, C] and f[B, F', T', C]."""
-        return self.vision(frame.astype(self.dtype), train), self.audio(spectrogram[..., None].astype(self.dtype), train)
+    def vision_map(self, frame: jax.Array, train: bool) -> jax.Array:
+        """conv4_2 after ReLU of the vision trunk: f[B, H, W, C]."""
+        return self.vision(frame.astype(self.dtype), train)
+
+    def sound_map(self, spectrogram: jax.Array, train: bool) -> jax.Array:
+        """conv4_2 after ReLU of the audio trunk: f[B, F', T', C]."""
+        return self.audio(spectrogram[..., None].astype(self.dtype), train)
+
+    def embed_vision(self, frame: jax.Array, train: bool) -> jax.Array:
+        """pool4 of the vision trunk, in the common space where the head has one: f[B, D]."""
+        return self.fusion.project_vision(global_max_pool(self.vision_map(frame, train)))
+
+    def embed_sound(self, spectrogram: jax.Array, train: bool) -> jax.Array:
+        """pool4 of the audio trunk, in the common space where the head has one: f[B, D]."""
+        return self.fusion.project_sound(global_max_pool(self.sound_map(spectrogram, train)))
 
     def embed(self, frame: jax.Array, spectrogram: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """pool4 of both trunks, in the common space where the head has one: f[B, D] each."""
-        vision, sound = self.maps(frame, spectrogram, train)
-        return self.fusion.project(global_max_pool(vision), global_max_pool(sound))
+        """Both embeddings."""
+        vision, sound = global_max_pool(self.vision_map(frame, train)), global_max_pool(self.sound_map(spectrogram, train))
+        return self.fusion.project(vision, sound)
 
     def fuse(self, vision: jax.Array, sound: jax.Array) -> jax.Array:
         """f32[B, 2] logits of two embeddings; column 1 says "these belong together"."""
@@ -130,6 +166,38 @@ def _check_groups(config) -> None:
     if group and rows > group and rows % group:
         raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
                                  "config.train.batch_size / config.train.accumulate.")
+
+
+def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Callable]:
+    """The functions of the contract that answer for each modality alone: embed, maps, transfer."""
+
+    def present(batch):
+        """(modality, network input, methods for its map and its embedding) of each half of an example that is there."""
+        if "frame" in batch:
+            yield "video", 2.0 * (batch["frame"] / 255.0) - 1.0, net.vision_map, net.embed_vision
+        if "waveform" in batch:
+            yield "audio", spectrogram(batch["waveform"] / 32768.0), net.sound_map, net.embed_sound
+
+    def embed(variables, batch):
+        return {modality: net.apply(variables, x, train=False, method=method).astype(jnp.float32)
+                for modality, x, _, method in present(batch)}
+
+    def maps(variables, batch):
+        return {modality: net.apply(variables, x, train=False, method=method).astype(jnp.float32)
+                for modality, x, method, _ in present(batch)}
+
+    def transfer(variables, batch):
+        tap = {"conv": "conv2", "norm": "norm2"}[transfer_tap]
+        found = {}
+        for modality, x, method, _ in present(batch):
+            last, kept = net.apply(variables, x, train=False, method=method, mutable=["intermediates"],
+                                   capture_intermediates=lambda module, _: module.name == tap)
+            if modality == "audio":
+                last = kept["intermediates"]["audio"]["block4"][tap]["__call__"][0]
+            found[modality] = pool_to_grid(last, *TRANSFER_GRID[modality]).astype(jnp.float32)
+        return found
+
+    return dict(embed=embed, maps=maps, transfer=transfer)
 
 
 def make(config) -> base.System:
@@ -177,10 +245,6 @@ def make(config) -> base.System:
         total, count = losses.correspondence(logits, label, weight)
         return total / count, new, {"loss": (total, count), "accuracy": losses.hits(logits, label, weight)}
 
-    def embed(variables, batch):
-        vision, sound = net.apply(variables, *inputs(batch), train=False, method=net.embed)
-        return {"video": vision.astype(jnp.float32), "audio": sound.astype(jnp.float32)}
-
     def score(variables, batch):
         return jax.nn.softmax(net.apply(variables, *inputs(batch), train=False))[:, 1]
 
@@ -192,5 +256,5 @@ def make(config) -> base.System:
             "label": base.Feature((), "int32", "1 = same moment of the same file"),
             "file": base.Feature((), "int32", "index of the file that the frame is from"),
         },
-        init=init, loss=loss, embed=embed, score=score,
+        init=init, loss=loss, score=score, **_outputs(net, spectrogram, config.system.transfer_tap),
     )

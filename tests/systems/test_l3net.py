@@ -170,6 +170,53 @@ def test_ave_embeddings_are_unit_vectors_and_a_zero_vector_stays_finite(initial)
     assert np.isfinite(grad).all()
 
 
+# What evaluations ask for --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stride", "vision", "sound"), [(1, (28, 28), (32, 24)), (2, (14, 14), (16, 12))])
+def test_maps_and_transfer_features_have_the_shapes_of_the_paper(stride, vision, sound):
+    config = full(conv1_stride=stride)
+    system, variables = systems.make(config), shapes_of(config)
+    batch = {name: tiny.zeros(system, 2)[name] for name in ("frame", "waveform")}
+    maps = jax.eval_shape(system.maps, variables, batch)
+    assert (maps["video"].shape, maps["audio"].shape) == ((2, *vision, 512), (2, *sound, 512))
+    features = jax.eval_shape(system.transfer, variables, batch)
+    assert (features["video"].shape, features["audio"].shape) == ((2, 8192), (2, 6144))
+
+
+@pytest.fixture(scope="module", params=["l3", "ave"])
+def answers(request):
+    """(system, variables, batch, what it answers to a batch of both halves, and to each half alone)."""
+    system = systems.make(tiny.config(system__head=request.param))
+    variables, batch = tiny.variables(system), {name: tiny.batch(system, 3)[name] for name in ("frame", "waveform")}
+    ask = jax.jit(lambda batch: {name: getattr(system, name)(variables, batch) for name in ("embed", "maps", "transfer")})
+    return system, variables, batch, ask(batch), {name: ask({name: batch[name]}) for name in batch}
+
+
+def test_a_half_alone_is_answered_as_in_company(answers):
+    *_, both, alone = answers
+    for name, (modality, half) in ((name, pair) for name in both for pair in (("video", "frame"), ("audio", "waveform"))):
+        assert set(alone[half][name]) == {modality}
+        np.testing.assert_allclose(alone[half][name][modality], both[name][modality], rtol=1e-5, atol=1e-5)
+        assert both[name][modality].dtype == np.float32
+
+
+def test_transfer_features_are_the_pooled_activations(answers):
+    _, variables, _, both, _ = answers
+    vision = np.asarray(both["maps"]["video"])
+    rows, columns = (max(1, side // 4) for side in vision.shape[1:3])
+    cell = vision[:, :rows, :columns].max((1, 2))
+    np.testing.assert_allclose(both["transfer"]["video"].reshape(3, -1, vision.shape[-1])[:, 0], cell, rtol=1e-5)
+    # Sounds are read off before normalisation: normalised and rectified, the largest of a cell is that of the map.
+    scale = jax.tree.map(np.asarray, variables["params"]["audio"]["block4"]["norm2"])
+    stats = variables["batch_stats"]["audio"]["block4"]["norm2"]
+    raw = np.asarray(both["transfer"]["audio"]).reshape(3, -1, len(stats["mean"]))[:, 0]
+    normal = (raw - stats["mean"]) / np.sqrt(stats["var"] + 1e-3) * scale["scale"] + scale["bias"]
+    sound = np.asarray(both["maps"]["audio"])
+    rows, columns = max(1, sound.shape[1] // 4), max(1, sound.shape[2] // 3)
+    np.testing.assert_allclose(np.maximum(normal, 0), sound[:, :rows, :columns].max((1, 2)), rtol=1e-4, atol=1e-4)
+
+
 # Gradients -----------------------------------------------------------------------------------------------------------------
 
 
@@ -178,12 +225,10 @@ class Gradients:
 
     def __init__(self, **changes):
         config = tiny.config(**PLAIN, **changes)
-        net, self.system = l3net.network(config), systems.make(config)
+        self.system = systems.make(config)
         self.variables, batch = tiny.variables(self.system), tiny.batch(self.system, 8)
-        shape = jax.eval_shape(lambda v: net.apply(v, batch["frame"] / 1.0, np.zeros((8, 65, 99), np.float32), train=False,
-                                                   method=lambda net, *args, **kwargs: jax.tree.map(
-                                                       vgg.global_max_pool, net.maps(*args, **kwargs))), self.variables)
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shape)
+        channels = self.variables["params"]["vision"]["block4"]["conv2"]["kernel"].shape[-1]
+        zeros = (np.zeros((8, channels), np.float32),) * 2
 
         def loss(params, zeros):
             def add(call, args, kwargs, context):  # a zero on each pooled vector, whose gradient is that of the vector
