@@ -292,7 +292,8 @@ def test_equal_configs_do_not_differ_also_after_json():
 def test_what_decides_what_is_learned_is_not_free():
     schema = configs.schema("l3net")
     for section in ("system", "audio", "augment", "optimizer"):
-        assert not any(key.free for key in schema[section].values()), section
+        # transfer_tap only says where a finished network is read off.
+        assert [name for name, key in schema[section].items() if key.free] == (["transfer_tap"] if section == "system" else [])
     for name in ("batch_size", "seed", "accumulate", "precision", "ema_decay"):
         assert not schema["train"][name].free
 

@@ -59,7 +59,8 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
     dataset = tf.data.Dataset.range(count).with_options(options)
-    dataset = dataset.map(decode, num_parallel_calls=threads, deterministic=True).prefetch(max(1, ahead))
+    # More calls than threads: what waits for its turn behind a slow one must not hold a thread.
+    dataset = dataset.map(decode, num_parallel_calls=threads + max(1, ahead), deterministic=True).prefetch(1)
     try:
         for values in dataset.as_numpy_iterator():
             yield dict(zip(shapes, values, strict=True))

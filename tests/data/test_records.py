@@ -154,7 +154,7 @@ def test_parts_of_a_shard_are_the_frames_and_sounds_of_its_records(made):
 def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
     rng = np.random.default_rng(0)
     contents = [dataclasses.replace(content(), sound=rng.integers(-9999, 9999, count).astype(np.int16))
-                for count in (1000, 200_000, 90_001)]
+                for count in (1000, 200_000, 18_000_000, 90_001)]
     writer = array_record_module.ArrayRecordWriter(str(tmp_path / "shard"), "group_size:1,uncompressed")
     records = [serialize(one) for one in contents]
     for record in records:
@@ -164,7 +164,8 @@ def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
     np.save(tmp_path / "parts.npy", parts)
     opened = Parts(tmp_path / "shard", tmp_path / "parts.npy")
     for one, row in zip(contents, rows, strict=True):
-        for begin, count in ((0, len(one.sound)), *((start, 500) for start in range(0, len(one.sound) - 500, 8111))):
+        starts = range(0, min(200_000, len(one.sound) - 500), 8111)
+        for begin, count in ((0, len(one.sound)), *((start, 500) for start in starts)):
             found = np.zeros(count, np.int16)
             opened.sound(int(row["first_part"]) + 4, begin, found)
             np.testing.assert_array_equal(found, one.sound[begin : begin + count])

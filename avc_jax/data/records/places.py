@@ -26,6 +26,7 @@ from avc_jax.data.records.example import Content, parse
 _BLOCK, _HEADER = 65536, 24
 _PAYLOAD = _BLOCK - _HEADER
 _BETWEEN = 65536  # More than what lies between two records: the header of a chunk.
+_MOST_PIECES = 1024  # that a system call takes
 SOUND_BYTES = 16384
 
 PART = np.dtype([("offset", "<i8"), ("size", "<u4"), ("height", "<u2"), ("width", "<u2"), ("xxh3", "<u8")])
@@ -106,9 +107,12 @@ def _read(descriptor: int, offset: int, size: int) -> memoryview:
     view = _scratch.take(size)
     cuts = [0, *((block + 1) * _PAYLOAD - offset for block in range(first, last)), size]
     pieces: list[Any] = [view[cuts[0] : cuts[1]]]
-    for begin, end in itertools.pairwise(cuts[1:]):
-        pieces += [_scratch.header, view[begin:end]]
-    missing = size + _HEADER * (last - first) - os.preadv(descriptor, pieces, offset + _HEADER * (first + 1))
+    for cut, end in itertools.pairwise(cuts[1:]):
+        pieces += [_scratch.header, view[cut:end]]
+    begin = position = offset + _HEADER * (first + 1)
+    for number in range(0, len(pieces), _MOST_PIECES):
+        position += os.preadv(descriptor, pieces[number : number + _MOST_PIECES], position)
+    missing = begin + size + _HEADER * (last - first) - position
     return view[: max(0, size - missing)]
 
 
