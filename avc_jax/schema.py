@@ -47,7 +47,7 @@ _DATA = dict(
                 "batch's own sounds rolled by one (shared: half the cost).", choices=("independent", "shared")),
     pairs_per_visit=Key(1, "Pairs taken from one visit to a file; they land in different batches.", low=1, high=1000),
     frame_choice=Key("any", "Which frames pairs are drawn from: any of the clip, or only key frames (the last one before "
-                     "the moment), which decode many times faster but are few.", choices=("any", "keyframe")),
+                     "the moment), which are read two to three times as fast but are few.", choices=("any", "keyframe")),
     window_s=Key(1.0, "Length of the sound of a pair, in seconds.", low=0.05, high=60.0),
     frame_short_side=Key(256, "Frames are scaled so that the shorter side has this many pixels.", low=8, high=4096),
     frame_size=Key(224, "Side of the square crop, in pixels.", low=8, high=4096),
