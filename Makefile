@@ -13,7 +13,7 @@ RUNS ?= runs
 # One process per core; a file's tests stay together, because they share compiled fixtures.
 PARALLEL ?= -n auto --dist loadfile
 
-.PHONY: demo test quick-test test-beam lint clean
+.PHONY: pins demo test quick-test test-beam lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m avc_jax.main --config=configs/demo.py --workdir=$(RUNS)/demo --config.data.root=$(RUNS)/demo_clips
@@ -33,17 +33,13 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy avc_jax configs
 
-requirements.txt: requirements.in
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q $< -o $@
-
-requirements-dev.txt: requirements-dev.in requirements.txt
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q $< -o $@
-
-# As close to requirements.txt as Beam allows: its pins are what uv prefers.
-requirements-beam.txt: requirements-beam.in requirements.in requirements.txt
-	cp requirements.txt $@
-	sed 's/^pillow==.*/pillow/' requirements.in | cat - $< | \
-	  uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q - -o $@
+# Resolves requirements*.in; Beam's as close to the others as its ceilings allow. By hand only: in a fresh clone, files have any age.
+PIN := uv pip compile --universal --python-version 3.11 --no-header --no-annotate -q
+pins:
+	$(PIN) requirements.in -o requirements.txt
+	$(PIN) requirements-dev.in -o requirements-dev.txt
+	cp requirements.txt requirements-beam.txt
+	sed 's/^pillow==.*/pillow/' requirements.in | cat - requirements-beam.in | $(PIN) - -o requirements-beam.txt
 
 $(VENV)/installed: requirements.txt setup.py
 	@echo "Setting up $(VENV): about 100 packages, one to three minutes."
