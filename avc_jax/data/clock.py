@@ -7,6 +7,8 @@ Nothing is shifted to zero, because a shift per stream is exactly how sound and 
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import struct
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ MEDIA_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError, 
 
 EDGE_S = 1e-3  # Matroska rounds times to 1 ms, so nothing finer can be asked of the two ends of a stream.
 _LEAST_BYTES_PER_S = 20  # A header that promises so little data a second is lying about the seconds.
+_COLLECT_EVERY = 250
+_closed = itertools.count(1)
 _PATIENCE_BYTES = 64 << 20
 _VORBIS_START_S = 0.05  # The first Vorbis packet only primes the decoder: it has a time but gives no samples.
 _NOT_PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -104,7 +108,11 @@ class Source:
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
-        self._container = self.video = self.audio = None
+            self._container = self.video = self.audio = None
+            # A container of PyAV and its streams refer to each other, so their decoders wait for the garbage collector, which
+            # looks at old objects the less often the more there are: with JAX and TensorFlow loaded, memory grew by the visit.
+            if next(_closed) % _COLLECT_EVERY == 0:
+                gc.collect()
 
     def tick(self, stream) -> tuple[int, int]:
         """Returns the time base of one of the two streams, for `seconds`."""
