@@ -73,7 +73,8 @@ def system_that_scores(score):
     samples = round(config.data.window_s * config.audio.rate_hz)
     features = {"frame": Feature((32, 32, 3), "uint8"), "waveform": Feature((samples,), "int16"), "label": Feature((), "int32"),
                 "file": Feature((), "int32")}
-    return System(features=features, init=None, loss=None, embed=None, score=lambda variables, batch: score(batch))
+    return System(features=features, init=None, loss=None, embed=None, maps=None, transfer=None,
+                  score=lambda variables, batch: score(batch))
 
 
 def knows(batch):

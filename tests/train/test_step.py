@@ -35,7 +35,7 @@ def linear_system() -> System:
         return total / len(error) + poison, new, metrics
 
     features = {"x": Feature((3,), "float32"), "y": Feature((), "float32"), "poison": Feature((), "float32")}
-    return System(features=features, init=init, loss=loss, embed=None, score=None)
+    return System(features=features, init=init, loss=loss, embed=None, maps=None, transfer=None, score=None)
 
 
 def batch_of(seed, rows=8):
@@ -128,7 +128,8 @@ def test_accumulation_is_one_batch_when_its_pieces_hold_whole_groups():
         return total / len(found), new, {"loss": (total, jnp.float32(len(found)))}
 
     system = System(features={"x": Feature((3,), "float32"), "y": Feature((), "float32")},
-                    init=lambda rng, batch: net.init(rng, batch["x"]), loss=loss, embed=None, score=None)
+                    init=lambda rng, batch: net.init(rng, batch["x"]), loss=loss, embed=None, maps=None, transfer=None,
+                    score=None)
     optimizer = optax.sgd(RATE)
     state = states.init_state(system, optimizer, 0, False)
     rows = {name: value for name, value in batch_of(0, 16).items() if name != "poison"}
