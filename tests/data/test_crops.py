@@ -103,11 +103,9 @@ def test_crops_that_do_not_fit_and_files_without_picture_are_refused(tmp_path):
                 ask()
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.mov", "a.avi"])
-@pytest.mark.parametrize("bframes", [0, 2])
+@pytest.mark.parametrize(("name", "bframes"), [  # VP8 has no B-frames, and AVI no time stamps for them
+    ("a.mp4", 0), ("a.mp4", 2), ("a.mkv", 0), ("a.mkv", 2), ("a.mov", 0), ("a.mov", 2), ("a.webm", 0), ("a.avi", 0)])
 def test_key_times_are_those_of_the_last_key_frames(tmp_path, name, bframes):
-    if bframes and not name.endswith(("mp4", "mkv", "mov")):
-        pytest.skip("this container or its usual codec has no B-frames here")
     path = media.flash_and_click(tmp_path / name, seconds=5.0, events_s=[], gop=25, bframes=bframes)
     with av.open(str(path)) as container:
         keys = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.size and p.is_keyframe)

@@ -1,6 +1,5 @@
 """The network learns from real videos what there is to learn, and nothing where there is nothing."""
 
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,11 +16,9 @@ CLIPS, MOMENTS = 16, 32
 
 
 @pytest.fixture(scope="module")
-def true_pairs(tmp_path_factory):
+def true_pairs(shared, tmp_path_factory):
     """`Pairs` of 32 moments of each of sixteen real clips, of several containers and codecs."""
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not here")
+    folder = shared / "data" / "clips"
     found = sorted(path for path in folder.rglob("*") if path.suffix in (".mp4", ".mkv", ".webm", ".avi"))
     manifest = tmp_path_factory.mktemp("sixteen") / "manifest.csv"
     rows = [f"{path.relative_to(folder)},0,2.5" for path in found[:: len(found) // CLIPS][:CLIPS]]
