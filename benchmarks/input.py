@@ -97,9 +97,7 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
             return itertools.islice(pipeline.train_batches(reader, first_step=0, threads=workers, ahead=2, names=names),
                                     count // per_step)
         stream = pipeline.read_in_parallel(reader.train, count, reader.form, threads=workers, ahead=2 * per_step)
-        # The last k - 1 steps' visits are dealt out by batches that come later; here they are dealt out at once.
-        tail = itertools.chain(pipeline._chunks(stream, per_step))
-        return pipeline.disperse(reader.plan, tail, names)
+        return pipeline.disperse(reader.plan, pipeline._chunks(stream, per_step), names)
 
     def run(count: int):
         for batch in batches(count):

@@ -1,6 +1,5 @@
 """The network learns from real videos what there is to learn, and nothing where there is nothing."""
 
-
 import jax
 import numpy as np
 import pytest
