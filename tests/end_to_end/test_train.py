@@ -53,7 +53,7 @@ def test_an_export_loads_with_orbax_alone(finished, cache, tmp_path):
 def test_an_export_refuses_to_replace_what_is_no_export(finished, cache, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     printed = command.run(cache, f"--checkpoint={finished}", f"--out={tmp_path}", module="avc_jax.export", expect=64)
-    assert "no export" in printed and (tmp_path / "thesis.tex").read_text() == "precious"
+    assert "no model folder" in printed and (tmp_path / "thesis.tex").read_text() == "precious"
 
 
 def test_an_export_of_nothing_is_a_clear_error(cache, tmp_path):
