@@ -96,7 +96,8 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
         if reader.source.stored_side:
             return itertools.islice(pipeline.train_batches(reader, first_step=0, threads=workers, ahead=2, names=names),
                                     count // per_step)
-        stream = pipeline.read_in_parallel(reader.train, count, reader.form, threads=workers, ahead=2 * per_step)
+        ahead = max(2 * per_step, pipeline.LEAD * workers)
+        stream = pipeline.read_in_parallel(reader.train, count, reader.form, threads=workers, ahead=ahead)
         return pipeline.disperse(reader.plan, pipeline._chunks(stream, per_step), names)
 
     def run(count: int):

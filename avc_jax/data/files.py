@@ -1,7 +1,8 @@
 """Answers a request from media files: each clip's file is opened, decoded once, and closed."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -41,43 +42,66 @@ class Media(Protocol):
     def is_silent(self) -> bool: ...
 
 
-def read(clips: Sequence[Clip], open_media: Callable[..., Media], request: Request, form: Format) -> Found:
+class Stretch(NamedTuple):
+    """The stretch of a file that is a clip, in seconds on the file's clock."""
+
+    start_s: float
+    end_s: float
+
+
+class Read(NamedTuple):
+    """What one clip gave, besides the sounds: crops uint8[size, size, 3], and float64[k] times in seconds."""
+
+    frames: list[np.ndarray]
+    frame_s: np.ndarray
+    sound_s: np.ndarray
+
+
+def read(paths: Sequence[Path], clips: Sequence[Clip], read_one: Callable[[Path, Clip, Request, Format], Read], request: Request,
+         form: Format) -> Found:
     """Reads the request's clips one after another.
 
     Args:
-      clips: one for each of the request's.
-      open_media: opens the file of a clip, or raises BadMedia.
+      paths, clips: one for each of the request's.
+      read_one: `decoders.read`, or `read_clip` of some kind of media.
       request, form: what is asked.
     """
     bad: dict[int, errors.BadMedia] = {}
     frames: list[np.ndarray] = []
     frame_s, sound_s = (np.zeros(request.needed.shape) for _ in range(2))
-    for place, clip in enumerate(clips):
+    for place, (path, clip) in enumerate(zip(paths, clips, strict=True)):
         try:
-            with open_media(clip) as media:
-                crops, frame_s[place], sound_s[place] = _read(media, clip, request.take(np.array([place])), form)
+            found = read_one(path, clip, request.take(np.array([place])), form)
         except errors.BadMedia as error:
             bad[place] = error
             continue
-        frames += crops
+        frames += found.frames
+        frame_s[place], sound_s[place] = found.frame_s, found.sound_s
     return Found(bad, frames, [], frame_s, sound_s)
 
 
-# Crops, and float64[k] times of frames and sounds, of one clip.
-_Read = tuple[list[np.ndarray], np.ndarray, np.ndarray]
+def read_clip(open_media: Callable[[Path], Media], path: Path, clip: Clip, request: Request, form: Format) -> Read:
+    """Reads one clip, in this process.
+
+    Args:
+      open_media: opens the file, or raises BadMedia.
+      path, clip: the file, and the stretch of it that is asked for.
+      request, form: what is asked; the sounds are written into the request's waveform.
+
+    Raises:
+      BadMedia: the file cannot give it.
+    """
+    with open_media(path) as media:
+        try:
+            return _read_within(media, cut_span(media.span, clip), request, form)
+        except errors.BadMedia as error:
+            if error.kind not in ("incomplete", "too_short"):
+                raise
+        # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
+        return _read_within(media, cut_span(media.measure(), clip), request, form)
 
 
-def _read(media: Media, clip: Clip, request: Request, form: Format) -> _Read:
-    try:
-        return _read_within(media, cut_span(media.span, clip), request, form)
-    except errors.BadMedia as error:
-        if error.kind not in ("incomplete", "too_short"):
-            raise
-    # The headers promised what the file does not hold, or hid what it does: place the same draws in what is there.
-    return _read_within(media, cut_span(media.measure(), clip), request, form)
-
-
-def _read_within(media: Media, span: Span, request: Request, form: Format) -> _Read:
+def _read_within(media: Media, span: Span, request: Request, form: Format) -> Read:
     if span.end_s - span.start_s < form.window_s:
         raise too_short(span.end_s - span.start_s, form.window_s)
     needed, draws = request.needed[0], request.draws[0]
@@ -96,7 +120,7 @@ def _read_within(media: Media, span: Span, request: Request, form: Format) -> _R
              else [])
     wanted = request.sounds[0]
     request.waveform[request.rows[0, wanted]] = waveform[wanted[needed]]
-    return crops, frame_s, sound_s
+    return Read(crops, frame_s, sound_s)
 
 
 def _key_times(media: Media, times_s: np.ndarray, span: Span) -> np.ndarray:

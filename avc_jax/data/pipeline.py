@@ -1,18 +1,19 @@
 """The tf.data pipeline: visits read in parallel and in order, and put together into batches."""
 
 import collections
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from avc_jax.data import processes
 from avc_jax.data import visit as visits
 from avc_jax.data.moments import Cut, Format, make_cut
 from avc_jax.data.plan import Plan
 
 Batch = dict[str, np.ndarray]
 
+LEAD = 4  # Visits of files that each thread may be ahead, because a film takes as long as several clips.
 _MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a time.
 
 # TensorFlow is here for its input pipeline; the accelerators are JAX's.
@@ -24,7 +25,7 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
     """Yields read(0), ..., read(count - 1), in order, as dicts of arrays with a leading axis of pairs.
 
     Args:
-      read: called from several threads at once; PyAV releases the interpreter's lock while it decodes.
+      read: called from several threads at once.
       count: how many.
       form: of the pairs.
       threads: reads at once; 0 = one per core.
@@ -54,7 +55,7 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
             tensor.set_shape([None, *shape])
         return (frame, *tensors)
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or processes.count_cores()
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
@@ -125,7 +126,8 @@ def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, host
         step, slot = divmod(number, per_host)
         return reader.train((first_step + step) * plan.visits_per_step + host * per_host + slot)
 
-    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * per_host)
+    threads = threads or processes.count_cores()
+    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=max(ahead * per_host, LEAD * threads))
     yield from disperse(plan, _chunks(stream, per_host), names)
 
 

@@ -12,6 +12,9 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import SpawnProcess
+
+_starting = threading.Lock()
 
 
 def count_cores() -> int:
@@ -29,6 +32,19 @@ def make_pool(workers: int, begin: Callable[..., None] | None = None, *args) -> 
     # spawn: the caller may have started TensorFlow or JAX, whose threads do not survive a fork.
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker,
                                initargs=(os.getpid(), begin, args))
+
+
+def start(work: Callable[..., None], *args) -> SpawnProcess:
+    """Starts work(*args) in a process of its own; several threads may do so at once."""
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(os.getpid(), work, args), daemon=True)
+    with _starting, without_main():
+        process.start()
+    return process
+
+
+def _work(parent: int, work: Callable[..., None], args: tuple) -> None:
+    _start_worker(parent, None, ())
+    work(*args)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avc_jax import errors
-from avc_jax.data import files
-from avc_jax.data.decode import MediaFile
+from avc_jax.data import decoders, files
 from avc_jax.data.moments import Format, Found, Request
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
@@ -53,7 +52,7 @@ class Source:
     def read(self, request: Request, form: Format) -> Found:
         """Reads frames and sounds of clips; safe to call from several threads. A bad clip is told, not raised."""
         clips = [self.clips[place] for place in request.clips]
-        return files.read(clips, lambda clip: MediaFile(self.root / clip.path), request, form)
+        return files.read([self.root / clip.path for clip in clips], clips, decoders.read, request, form)
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.

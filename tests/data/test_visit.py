@@ -1,6 +1,7 @@
 """What a visit yields: true and false pairs that differ in content and in nothing else, whatever the files are like."""
 
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import scipy.stats
 import tiny
 
 from avc_jax import errors
-from avc_jax.data import moments, sources
+from avc_jax.data import decoders, files, moments, sources
 from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.plan import Plan
@@ -98,7 +99,7 @@ def drawn():
     source = listed("root", *names, *names)
     form = visits.Format(short_side=8, size=8, window_s=1.0, rate_hz=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "MediaFile", FakeMedia)
+        patch.setattr(decoders, "read", functools.partial(files.read_clip, FakeMedia))
         made = reader(source, form=form, pairs_per_visit=2)
         pairs = [made.train(visit) for visit in range(5000)]
     columns = {name: np.concatenate([getattr(pair, name) for pair in pairs]) for name in visits.fields(form)}
@@ -361,7 +362,7 @@ class Liar(FakeMedia):
 
 
 def test_span_is_measured_where_the_header_promised_too_much(monkeypatch):
-    monkeypatch.setattr(sources, "MediaFile", Liar)
+    monkeypatch.setattr(decoders, "read", functools.partial(files.read_clip, Liar))
     made = reader(listed("root", "0_0_10", "1_0_10"), pairs_per_visit=2)
     for visit in range(50):
         pairs, draws = made.train(visit), made.plan.draws(np.array([visit])).moment[0]
@@ -391,6 +392,7 @@ def test_evaluation_crops_at_the_centre(source, monkeypatch):
     crops = MediaFile.crops
     monkeypatch.setattr(MediaFile, "crops", lambda file, times_s, places, *sizes: asked.append(places) or crops(
         file, times_s, places, *sizes))
+    monkeypatch.setattr(decoders, "read", functools.partial(files.read_clip, MediaFile))
     reader(source, pairs_per_visit=2).evaluate(0)
     np.testing.assert_array_equal(asked, [[(0.5, 0.5)] * 2])
 
@@ -407,7 +409,7 @@ def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
 
 
 def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(source, monkeypatch):
-    class HalfDamaged(sources.MediaFile):
+    class HalfDamaged(MediaFile):
         def __init__(self, path):
             super().__init__(path)
             self.is_damaged = path.name < "02"
@@ -417,7 +419,7 @@ def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(
                 raise errors.BadMedia("damaged", "It is damaged after its first second.")
             return super().crops(times_s, places, short_side, size)
 
-    monkeypatch.setattr(sources, "MediaFile", HalfDamaged)
+    monkeypatch.setattr(decoders, "read", functools.partial(files.read_clip, HalfDamaged))
     forwards, backwards = reader(source, budget=1.0), reader(source, budget=1.0)
     pairs = {visit: forwards.train(visit) for visit in range(12)}
     assert forwards.quarantine.reasons  # otherwise this tests nothing

@@ -1,0 +1,121 @@
+"""Clips are decoded in processes of their own: the same samples, and whatever befalls such a process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avc_jax import errors
+from avc_jax.data import decoders, files
+from avc_jax.data.decode import MediaFile
+from avc_jax.data.moments import Format, Request
+
+FORM = Format(short_side=32, size=32, window_s=0.5, rate_hz=8000)
+WHOLE = files.Stretch(-np.inf, np.inf)
+
+
+def request(moments: int = 3) -> Request:
+    """Of one clip: every frame, and the sounds of all moments but the second, to be written into rows 1, 3, 4 ..."""
+    rng = np.random.default_rng(0)
+    all_, sounds = np.ones((1, moments), bool), np.arange(moments)[None] != 1
+    return Request(np.zeros(1, np.int64), rng.random((1, moments, 2)), rng.random((1, moments, 2)), all_, all_, sounds,
+                   np.cumsum(1 + all_ * sounds, axis=1) - 1, np.zeros((2 * moments, FORM.samples), np.int16))
+
+
+@pytest.fixture
+def no_decoders():
+    """No process is idle, so that the next to be asked is started here."""
+    with decoders._lock:
+        kept, decoders._idle[:] = list(decoders._idle), []
+    yield
+    with decoders._lock:
+        decoders._idle += kept
+
+
+def test_process_gives_what_decoding_here_gives(videos):
+    here, there = request(), request()
+    path = videos / "02.mp4"
+    expected = files.read_clip(MediaFile, path, WHOLE, here, FORM)
+    found = decoders.read(path, WHOLE, there, FORM)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert here.waveform.any()
+    np.testing.assert_array_equal(here.waveform, there.waveform)
+
+
+def test_what_is_not_asked_for_is_not_sent(videos):
+    asked = request()
+    asked = asked._replace(frames=np.zeros_like(asked.frames), sounds=np.zeros_like(asked.sounds))
+    assert decoders.read(videos / "02.mp4", WHOLE, asked, FORM).frames == []
+    assert not asked.waveform.any()
+
+
+def test_bad_file_is_told_with_its_kind_and_the_process_goes_on(videos, tmp_path, no_decoders):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(errors.BadMedia, match="no video or sound") as caught:
+        decoders.read(tmp_path / "text.mp4", WHOLE, request(), FORM)
+    assert caught.value.kind == "unreadable"
+    (decoder,) = decoders._idle
+    decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    assert decoders._idle == [decoder]
+
+
+def test_defect_is_raised_with_its_traceback_and_never_taken_for_a_bad_file(videos, no_decoders):
+    broken = request()._replace(draws=np.zeros((1, 1, 1)))
+    with pytest.raises(RuntimeError, match="in draw_sounds"):
+        decoders.read(videos / "02.mp4", WHOLE, broken, FORM)
+    assert not decoders._idle
+
+
+def test_process_that_is_killed_once_is_replaced_and_the_clip_read_again(videos, no_decoders):
+    expected = decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    (decoder,) = decoders._idle
+    os.kill(decoder._process.pid, signal.SIGKILL)
+    found = decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    np.testing.assert_array_equal(found.frames, expected.frames)
+    assert decoder not in decoders._idle
+
+
+def test_file_that_ends_every_process_is_bad(videos, monkeypatch, no_decoders):
+    ask = decoders._Decoder.ask
+
+    def ask_and_crash(decoder, *args):
+        os.kill(decoder._process.pid, signal.SIGSEGV)
+        return ask(decoder, *args)
+
+    monkeypatch.setattr(decoders._Decoder, "ask", ask_and_crash)
+    with pytest.raises(errors.BadMedia, match="SIGSEGV") as caught:
+        decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    assert caught.value.kind == "crashed"
+
+
+def test_signals_to_stop_the_run_do_not_reach_its_decoders(videos, no_decoders):
+    decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    (decoder,) = decoders._idle
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(decoder._process.pid, number)
+    decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
+    assert decoders._idle == [decoder]
+
+
+def test_processes_are_gone_when_the_run_is_killed(videos):
+    script = ("import sys, time, pathlib; sys.path.insert(0, 'tests/data')\n"
+              "import test_decoders as test, avc_jax.data.decoders as decoders\n"
+              f"decoders.read(pathlib.Path({str(videos / '02.mp4')!r}), test.WHOLE, test.request(), test.FORM)\n"
+              "print(decoders._idle[0]._process.pid, flush=True); time.sleep(60)")
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+                           cwd=Path(__file__).resolve().parents[2])
+    child = int(run.stdout.readline())
+    os.kill(child, 0)  # it is there
+    run.kill()
+    run.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError("The decoder's process is still there.")
