@@ -1,5 +1,6 @@
 """Clustering: how well k-means on the embeddings finds the classes (arXiv:1705.08168, section 3.3)."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,11 @@ class Clustering:
 def clusters(values: np.ndarray, count: int, *, restarts: int, seed: int) -> np.ndarray:
     """int[n]: which of `count` clusters f32[n, D] belong to, the tightest of several k-means."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # several threads add up in any order
+    with threadpool_limits(1), warnings.catch_warnings():  # one thread, as several add up in any order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters, as of a network that is dead
         return KMeans(count, n_init=restarts, random_state=seed).fit_predict(values.astype(np.float64))
 
 

@@ -48,6 +48,11 @@ def test_clusters_that_are_there_are_found_and_found_again():
     np.testing.assert_array_equal(assigned, clustering.clusters(values, 6, restarts=3, seed=0))
 
 
+def test_a_network_that_says_the_same_of_everything_agrees_with_nothing():
+    assigned = clustering.clusters(np.ones((30, 4), np.float32), 5, restarts=2, seed=0)
+    assert clustering.agreement(labels_of(3, 30), assigned, "arithmetic") == pytest.approx(0.0)
+
+
 @pytest.fixture(scope="module")
 def source(videos):
     """Two classes: the three darkest videos with the lowest tones, and the three brightest with the highest."""

@@ -1,6 +1,10 @@
 """Features: of the right moments, the same however they are computed, and computed once."""
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import media
@@ -225,6 +229,44 @@ def test_a_signal_ends_the_wait(source, tmp_path):
 def test_a_batch_that_does_not_fit_the_devices_is_refused(source, tmp_path):
     with pytest.raises(errors.ConfigError, match=r"evaluate\.batch_size"):
         Features(asking.setting(tmp_path, source, devices=8, evaluate__batch_size=4))
+
+
+_PROCESS = """
+import sys
+from pathlib import Path
+import jax
+number, port, videos, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])
+jax.distributed.initialize(f"localhost:{port}", 2, number)
+from avc_jax.data import sources
+from avc_jax.evaluators.features import Features
+from evaluators import asking
+import numpy as np
+source = sources.open_folder(videos, "", (1.0, 0.0, 0.0))
+for _ in range(2):
+    asked = Features(asking.setting(folder, source, devices=4, evaluate__batch_size=4))
+    table = asked.clips(asking.network(), source, "embed")
+    np.savez(folder / f"{number}.npz", clip=table.clip, **table.values)
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_the_reading_and_all_have_the_whole(source, videos, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([sys.executable, "-c", _PROCESS, str(number), str(port), str(videos), str(tmp_path)],
+                                  env=os.environ | flags, stderr=subprocess.PIPE, text=True) for number in range(2)]
+    for process in processes:
+        _, printed = process.communicate(timeout=300)
+        assert process.returncode == 0, printed
+    wanted = Features(asking.setting(tmp_path / "alone", source)).clips(asking.network(), source, "embed")
+    for number in range(2):
+        with np.load(tmp_path / f"{number}.npz") as found:
+            np.testing.assert_array_equal(found["clip"], wanted.clip)
+            np.testing.assert_allclose(found["video"], wanted.values["video"], rtol=1e-6)
+            np.testing.assert_allclose(found["audio"], wanted.values["audio"], rtol=1e-6)
+    assert len(list((tmp_path / "features").glob("*.npz"))) == 1
 
 
 # Sounds -----------------------------------------------------------------------------------------------------------------------
