@@ -58,7 +58,7 @@ class Transfer:
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
         note = (f"{trained['clips']} sounds of {len(trained['classes'])} classes, {len(trained['folds'])} folds"
                 + ("" if self._named else ", the run's own held-out clips"))
-        return [Row("Sounds classified by a linear SVM", trained["accuracy"], untrained and untrained["accuracy"],
+        return [Row("Sounds classified by a linear SVM", trained["accuracy"], untrained["accuracy"] if untrained else None,
                     trained["chance"], note=note)]
 
 
