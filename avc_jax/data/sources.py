@@ -142,20 +142,29 @@ def _read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, 
     path = next((p for p in (folder / manifest, Path(manifest)) if p.is_file()), None)
     if path is None:
         raise errors.MissingInputError(f"{setting}={manifest}: there is no such file in {folder} or here.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            columns = list(rows[0]) if rows else ["path"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
+    rows = read_csv(path)
+    columns = list(rows[0]) if rows else ["path"]
     if "path" not in columns:
         raise errors.DataError(f"{path}: found columns {', '.join(map(str, columns))}; expected one named path, and "
-                               "optionally split, label, start_s, end_s.")
+                               "optionally split (or fold), label, start_s, end_s.")
     for number, row in enumerate(rows, start=2):
         if not row["path"]:
             raise errors.DataError(f"{path}, line {number}: the path is empty.")
         row["path"] = posixpath.normpath(row["path"])
     return rows
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV with a line of column names.
+
+    Raises:
+      DataError: it cannot be read as one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]) -> Clip:
@@ -172,7 +181,7 @@ def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]
     start_s, end_s = seconds("start_s", -math.inf), seconds("end_s", math.inf)
     if end_s <= start_s:
         raise errors.DataError(f"The manifest gives {row['path']} start_s={start_s} and end_s={end_s}; the end has to be later.")
-    split = row.get("split") or hashed_split(row["path"], fractions)
+    split = row.get("split") or row.get("fold") or hashed_split(row["path"], fractions)
     return Clip(row["path"], files[row["path"]], split, row.get("label") or "", start_s, end_s)
 
 
