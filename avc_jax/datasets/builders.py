@@ -4,8 +4,8 @@
     builder = tfds.builder("esc50", data_dir=WHERE_TO_WRITE)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=FOLDER))
 
-Sounds are decoded, each at its own rate. Videos stay where they are: an example says where, and which stretch of them; records with
-frames are made by avc_jax.prepare.
+Sounds are decoded, each at its own rate. Videos stay where they are: an example says where, and which stretch of them.
+avc_jax.prepare makes records with frames.
 """
 
 import dataclasses

@@ -10,7 +10,8 @@ VARIANTS = {
     "two_folds": "Each part is a fold: learn on one, score on the other, and the other way round.",
     "train_test": "The public part is for training, the private one for testing, as in the challenge.",
 }
-CLASSES = ("bus", "busystreet", "office", "openairmarket", "park", "quietstreet", "restaurant", "supermarket", "tube", "tubestation")
+CLASSES = ("bus", "busystreet", "office", "openairmarket", "park", "quietstreet", "restaurant", "supermarket", "tube",
+           "tubestation")
 PARTS = ("scenes_stereo", "scenes_stereo_testset")
 PER_CLASS = 10
 _GROUPS = {"two_folds": ("1", "2"), "train_test": ("train", "test")}
@@ -33,14 +34,14 @@ def read(root: Path, variant: str = "") -> list[Item]:
 
 def _read_part(folder: Folder, part: str, group: str) -> list[Item]:
     items = []
-    for path in sorted((folder.root / part).rglob("*.wav")):
-        if path.name.startswith("."):  # macOS leaves ._bus01.wav beside bus01.wav
+    for file in sorted((folder.root / part).rglob("*.wav")):
+        if file.name.startswith("."):  # macOS leaves ._bus01.wav beside bus01.wav
             continue
-        name = _NAME.fullmatch(path.name)
+        path, name = file.relative_to(folder.root).as_posix(), _NAME.fullmatch(file.name)
         if name is None or name[1] not in CLASSES:
-            raise folder.wrong(path.relative_to(folder.root).as_posix(),
-                               f"expected the name of a class and two digits, such as bus01.wav; classes are {', '.join(CLASSES)}.")
-        items.append(Item(path.relative_to(folder.root).as_posix(), name[1], group))
+            raise folder.wrong(path, "expected a name such as bus01.wav, of two digits and one of the classes "
+                                     f"{', '.join(CLASSES)}.")
+        items.append(Item(path, name[1], group))
     if not items:
         raise folder.absent("recordings such as bus01.wav", part)
     counts = Counter(item.label for item in items)

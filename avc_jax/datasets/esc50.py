@@ -32,6 +32,7 @@ def read(root: Path, variant: str = "") -> list[Item]:
     rows = folder.rows(TABLE, _COLUMNS)
     for row in rows:
         if row["category"] not in CLASSES or row["target"] != str(CLASSES.index(row["category"])):
-            raise folder.wrong(TABLE, f"{row['filename']} is of class {row['target']}, {row['category']!r}, which ESC-50 does not have.")
+            raise folder.wrong(TABLE, f"{row['filename']} is of class {row['target']}, {row['category']!r}, "
+                                      "which ESC-50 does not have.")
     return folder.require(Item(f"audio/{row['filename']}", row["category"], row["fold"])
                           for row in rows if not small or row["esc10"] == "True")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from avc_jax import errors
 from avc_jax.data import sources
 from avc_jax.datasets.layout import Folder, Item
 
