@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*args, expect=0) -> str:
     done = subprocess.run([sys.executable, "-m", "avc_jax.datasets", *map(str, args)], cwd=ROOT, text=True, check=False,
-                          timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == expect, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
