@@ -151,20 +151,8 @@ def _read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, 
         if not row["path"]:
             raise errors.DataError(f"{path}, line {number}: the path is empty.")
         row["path"] = posixpath.normpath(row["path"])
+        row["split"] = row.get("split") or row.get("fold") or ""
     return rows
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV with a line of column names.
-
-    Raises:
-      DataError: it cannot be read as one.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]) -> Clip:
@@ -181,7 +169,7 @@ def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]
     start_s, end_s = seconds("start_s", -math.inf), seconds("end_s", math.inf)
     if end_s <= start_s:
         raise errors.DataError(f"The manifest gives {row['path']} start_s={start_s} and end_s={end_s}; the end has to be later.")
-    split = row.get("split") or row.get("fold") or hashed_split(row["path"], fractions)
+    split = row.get("split") or hashed_split(row["path"], fractions)
     return Clip(row["path"], files[row["path"]], split, row.get("label") or "", start_s, end_s)
 
 
@@ -197,6 +185,19 @@ def hashed_split(path: str, fractions: Sequence[float]) -> str:
         if uniform < edge:
             return split
     return HASHED_SPLITS[-1]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV with a line of column names.
+
+    Raises:
+      DataError: it cannot be read as one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def open_source(config) -> Source:
