@@ -52,6 +52,7 @@ def make_dcase2013_scenes(root: Path) -> Path:
 
 def make_kinetics_sounds(root: Path) -> Path:
     """Five clips of the classes and one of another; one video is replaced, one not cut, one in a folder of its class."""
+    root.mkdir(parents=True, exist_ok=True)
     video = tiny.write_video(root / "video.mp4", 1, seconds=0.2)
     for path in ("train/aaaaaaaaaaa_000010_000020.mp4", "train/bowling/bbbbbbbbbbb_000000_000010.mp4",
                  "val/ccccccccccc_000003_000013.mp4", "test/ddddddddddd.mp4", "test/eeeeeeeeeee_000001_000011.mp4",
@@ -70,6 +71,7 @@ def make_kinetics_sounds(root: Path) -> Path:
 
 def make_flickr_soundnet(root: Path, videos: int = 12) -> Path:
     """A list of addresses and numbers, and a video for each."""
+    root.mkdir(parents=True, exist_ok=True)
     video = tiny.write_video(root / "video.mp4", 1, seconds=0.2)
     lines = []
     for number in range(9000, 9000 + videos):

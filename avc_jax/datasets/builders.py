@@ -58,7 +58,7 @@ def _split_name(group: str) -> str:
     return f"fold{group}" if group.isdigit() else re.sub(r"\W", "_", group)
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What all have in common: the items of a module, one split for each fold or split."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -93,7 +93,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return tfds.features.ClassLabel(names=self.DATASET.CLASSES or None)
 
 
-class _Sounds(_Builder, skip_registration=True):
+class _Sounds(_Builder, skip_registration=True):  # type: ignore[call-arg]
     """Decoded sounds."""
 
     def _features(self):
@@ -105,7 +105,7 @@ class _Sounds(_Builder, skip_registration=True):
         return {"audio": audio, "rate_hz": rate_hz, "label": item.label, "fold": item.fold_or_split, "path": item.path}
 
 
-class _Videos(_Builder, skip_registration=True):
+class _Videos(_Builder, skip_registration=True):  # type: ignore[call-arg]
     """References to videos."""
 
     def _features(self):

@@ -76,7 +76,7 @@ class KineticsSoundsTest(Layout, tfds.testing.DatasetBuilderTestCase):
 class FlickrSoundnetTest(Layout, tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = builders.FlickrSoundnet
     MAKE = staticmethod(layouts.make_flickr_soundnet)
-    SPLITS = {"train": 10, "validation": 1, "test": 1}
+    SPLITS = {"train": 8, "validation": 2, "test": 2}
 
 
 class LabelledMediaTest(Layout, tfds.testing.DatasetBuilderTestCase):
