@@ -2,7 +2,8 @@
 
     python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/data/flickr
 
-Data: one folder of 10 s videos, 400,000 for training (docs/data.md). Any other folder of videos with sound will do.
+Data: the first 10 s of 500,000 videos, 400,000 for training (docs/datasets/flickr_soundnet.md; its manifest is given by
+--config.data.manifest=manifest.csv). Any other folder of videos with sound will do.
 Hardware: the paper used 16 GPUs for 2 days. The whole run costs 7.4e18 FLOP at stride 1, a quarter of it at stride 2.
 Result in the paper: held-out AVC accuracy 0.78. This file has not been run to its end by us.
 

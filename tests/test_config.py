@@ -303,9 +303,3 @@ def test_describe_lists_every_key():
     for section, keys in configs.schema("l3net").items():
         for name in keys:
             assert f"`{section}.{name}`" in text
-
-
-def test_kinetics_sounds_names_its_34_classes():
-    from configs import kinetics_sounds
-
-    assert len(set(kinetics_sounds.CLASSES)) == 34

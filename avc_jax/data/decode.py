@@ -209,6 +209,14 @@ class MediaFile:
             raise ValueError("The file was opened with video=False.")
         return self._source.video.codec_context.width, self._source.video.codec_context.height
 
+    @property
+    def native_rate_hz(self) -> int:
+        """Samples a second of the stored sound, as declared."""
+        self._check_open()
+        if self._sounds is None:
+            raise ValueError("The file was opened with audio=False.")
+        return self._source.audio.codec_context.sample_rate
+
     def is_silent(self) -> bool:
         """Returns whether the whole track is digital silence: no |sample| above 1 on the scale of int16.
 

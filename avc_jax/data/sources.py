@@ -168,19 +168,16 @@ def read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, s
     path = next((p for p in (folder / manifest, Path(manifest)) if p.is_file()), None)
     if path is None:
         raise errors.MissingInputError(f"{setting}={manifest}: there is no such file in {folder} or here.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            columns = list(rows[0]) if rows else ["path"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
+    rows = read_csv(path)
+    columns = list(rows[0]) if rows else ["path"]
     if "path" not in columns:
         raise errors.DataError(f"{path}: found columns {', '.join(map(str, columns))}; expected one named path, and "
-                               "optionally split, label, start_s, end_s.")
+                               "optionally split (or fold), label, start_s, end_s.")
     for number, row in enumerate(rows, start=2):
         if not row["path"]:
             raise errors.DataError(f"{path}, line {number}: the path is empty.")
         row["path"] = posixpath.normpath(row["path"])
+        row["split"] = row.get("split") or row.get("fold") or ""
     return rows
 
 
@@ -223,6 +220,19 @@ def hashed_split(path: str, fractions: Sequence[float]) -> str:
         if uniform < edge:
             return split
     return HASHED_SPLITS[-1]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV with a line of column names.
+
+    Raises:
+      DataError: it cannot be read as one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise errors.DataError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def open_source(config) -> Source:

@@ -422,6 +422,8 @@ def test_nonsense_asked_is_the_callers_error(tmp_path):
             file.frames([float("nan")])
         with pytest.raises(ValueError, match="audio=False"):
             file.sounds([0.0], 0.1, 16000)
+        with pytest.raises(ValueError, match="audio=False"):
+            _ = file.native_rate_hz
     with pytest.raises(ValueError, match="video, audio or both"):
         MediaFile(tmp_path / "a.mp4", video=False, audio=False)
 

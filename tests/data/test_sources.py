@@ -154,6 +154,11 @@ def test_manifest_without_splits_gets_hashed_ones(tmp_path):
     assert [clip.split for clip in source.clips] == [sources.hashed_split("a.mp4", FRACTIONS), "mine"]
 
 
+def test_fold_of_a_manifest_is_a_split_where_it_names_none(tmp_path):
+    source = with_manifest(tmp_path, "path,split,fold\na.mp4,,2\nb.mp4,mine,2\n")
+    assert [clip.split for clip in source.clips] == ["2", "mine"]
+
+
 def test_manifest_may_have_a_byte_order_mark_and_foreign_line_ends(tmp_path):
     (tmp_path / "clips.csv").write_bytes("\ufeffpath,split\r\nü b.mp4,train\r\n".encode())
     assert opened(tmp_path, "clips.csv").clips == (Clip("ü b.mp4", 0, "train"),)

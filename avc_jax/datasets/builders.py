@@ -1,0 +1,158 @@
+"""The data sets as builders of tensorflow-datasets, which importing this registers.
+
+    import avc_jax.datasets.builders
+    builder = tfds.builder("esc50", data_dir=WHERE_TO_WRITE)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=FOLDER))
+
+Sounds are decoded, each at its own rate. Videos stay where they are: an example says where, and which stretch of them.
+avc_jax.prepare makes records with frames.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from avc_jax import errors
+from avc_jax.data.decode import MediaFile
+from avc_jax.datasets import dcase2013_scenes, esc50, flickr_soundnet, kinetics_sounds, labelled
+from avc_jax.datasets.layout import Item
+
+
+@dataclasses.dataclass(eq=False)
+class Config(tfds.core.BuilderConfig):
+    """A config of a builder.
+
+    Attributes:
+      options: what `read` of the data set's module takes beside the folder, such as {"missing_budget": 0.2}.
+    """
+
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_sound(path: Path, start_s: float, end_s: float) -> tuple[int, np.ndarray]:
+    """The rate in Hz of a file's sound, and int16[n]: its channels mixed, between two times or as far as it goes.
+
+    Raises:
+      DataError: it cannot be decoded, or there is nothing between these times.
+    """
+    try:
+        with MediaFile(path, video=False) as media:
+            span, rate_hz = media.measure(), media.native_rate_hz
+            return rate_hz, media.stretch(max(start_s, span.start_s), min(end_s, span.end_s), rate_hz)[1]
+    except errors.BadMedia as error:
+        raise errors.DataError(f"{path} cannot be used: {error}") from error
+
+
+def _configs(dataset: ModuleType) -> list[Config]:
+    return [Config(name=name, description=line, options={"variant": name}) for name, line in dataset.VARIANTS.items()]
+
+
+def _split_name(group: str) -> str:
+    """A fold or split, as tensorflow-datasets may call it."""
+    return f"fold{group}" if group.isdigit() else re.sub(r"\W", "_", group)
+
+
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """What all have in common: the items of a module, one split for each fold or split."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First."}  # noqa: RUF012
+    DATASET: ModuleType
+
+    def _features(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _example(self, root: Path, item: Item) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(builder=self, description=self.DATASET.__doc__,
+                                     features=tfds.features.FeaturesDict(self._features()))
+
+    def _split_generators(self, dl_manager):
+        root = Path(dl_manager.manual_dir)
+        items = self.DATASET.read(root, **self.builder_config.options)
+        if not self.DATASET.CLASSES and "label" in self.info.features:
+            self.info.features["label"].names = sorted({item.label for item in items})
+        groups: dict[str, list[Item]] = {}
+        for item in items:
+            groups.setdefault(_split_name(item.fold_or_split), []).append(item)
+        return {name: self._generate_examples(root, groups[name]) for name in sorted(groups)}
+
+    def _generate_examples(self, root: Path, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for item in items:
+            yield f"{item.path} {item.start_s} {item.end_s}", self._example(root, item)
+
+    def _label(self) -> tfds.features.ClassLabel:
+        return tfds.features.ClassLabel(names=self.DATASET.CLASSES or None)
+
+
+class _Sounds(_Builder, skip_registration=True):  # type: ignore[call-arg]
+    """Decoded sounds."""
+
+    def _features(self):
+        return {"audio": tfds.features.Audio(shape=(None,), dtype=np.int16, doc="Mono, at the rate of the file."),
+                "rate_hz": np.int32, "label": self._label(), "fold": tfds.features.Text(), "path": tfds.features.Text()}
+
+    def _example(self, root, item):
+        rate_hz, audio = read_sound(root / item.path, item.start_s, item.end_s)
+        return {"audio": audio, "rate_hz": rate_hz, "label": item.label, "fold": item.fold_or_split, "path": item.path}
+
+
+class _Videos(_Builder, skip_registration=True):  # type: ignore[call-arg]
+    """References to videos."""
+
+    def _features(self):
+        return {"path": tfds.features.Text(doc="Relative to the folder."), "label": self._label(), "split": tfds.features.Text(),
+                "start_s": np.float64, "end_s": np.float64}
+
+    def _example(self, root, item):
+        return {"path": item.path, "label": item.label, "split": item.fold_or_split, "start_s": item.start_s, "end_s": item.end_s}
+
+
+class Esc50(_Sounds):
+    DATASET = esc50
+    BUILDER_CONFIGS = _configs(esc50)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder of ESC-50: meta/esc50.csv and audio/; see docs/datasets/esc50.md."
+
+
+class Dcase2013Scenes(_Sounds):
+    DATASET = dcase2013_scenes
+    BUILDER_CONFIGS = _configs(dcase2013_scenes)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "scenes_stereo/ and scenes_stereo_testset/; see docs/datasets/dcase2013_scenes.md."
+
+
+class LabelledAudio(_Sounds):
+    DATASET = labelled
+    BUILDER_CONFIGS = [Config(name="labels", description="The rows of labels.csv.")]  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Your sounds, and labels.csv with path, label, fold; see docs/datasets/labelled.md."
+
+
+class KineticsSounds(_Videos):
+    DATASET = kinetics_sounds
+    BUILDER_CONFIGS = _configs(kinetics_sounds)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "annotations/ of Kinetics-400, and its videos; see docs/datasets/kinetics_sounds.md."
+
+
+class FlickrSoundnet(_Videos):
+    DATASET = flickr_soundnet
+    BUILDER_CONFIGS = _configs(flickr_soundnet)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "urls_public.txt and videos/; see docs/datasets/flickr_soundnet.md."
+
+    def _features(self):
+        return {name: feature for name, feature in super()._features().items() if name != "label"}
+
+    def _example(self, root, item):
+        return {name: value for name, value in super()._example(root, item).items() if name != "label"}
+
+
+class LabelledMedia(_Videos):
+    DATASET = labelled
+    BUILDER_CONFIGS = [Config(name="labels", description="The rows of labels.csv.")]  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Your videos, and labels.csv with path, label, split; see docs/datasets/labelled.md."
