@@ -2,13 +2,12 @@
 
 import dataclasses
 import hashlib
-import importlib
 import math
 from pathlib import Path
 
 import numpy as np
 
-from avc_jax import errors
+from avc_jax import datasets, errors
 from avc_jax.data import files
 from avc_jax.data.decode import MediaFile
 from avc_jax.data.sources import Source, read_manifest, stretch_of
@@ -74,7 +73,7 @@ def find(config, heldout: Source) -> list[LabelledSound]:
     """
     own = config.transfer
     if own.dataset:
-        items = importlib.import_module(f"avc_jax.datasets.{own.dataset}").read(Path(own.root))
+        items = datasets.SOUNDS[own.dataset].read(Path(own.root), own.variant)
         return [LabelledSound(Path(own.root) / item.path, item.label, str(item.fold_or_split), item.start_s, item.end_s)
                 for item in items]
     if own.manifest:
