@@ -93,8 +93,8 @@ def check_input_repr(config, wanted: str | None) -> None:
     """Raises ConfigError if a config has another front end than OpenL3's name asks for."""
     found = config.audio.get("front_end", "log")
     if wanted and _FRONT_ENDS[wanted] != found:
-        raise errors.ConfigError(f"--input_repr={wanted}: expected a network with config.audio.front_end={_FRONT_ENDS[wanted]}, "
-                                 f"found {found}. A front end belongs to its weights: leave the flag out, or name another checkpoint.")
+        raise errors.ConfigError(f"--input_repr={wanted}: expected config.audio.front_end={_FRONT_ENDS[wanted]}, found "
+                                 f"{found}. A front end belongs to its weights: name another checkpoint, or leave the flag out.")
 
 
 def _embed(paths: list[str], output: vectors.Output, guard: Guard) -> None:
