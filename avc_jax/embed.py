@@ -7,7 +7,6 @@ A file that cannot be read, or not all of it, is told, listed in OUT.failed.csv,
 then 65. Else they are those of avc_jax.main. docs/embed.md says what the times mean and what is in the files.
 """
 
-import glob
 import math
 import os
 import sys
@@ -37,9 +36,6 @@ _INPUT_REPR = flags.DEFINE_enum("input_repr", None, ["linear", "mel128", "mel256
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Windows embedded at once; rounded up to a multiple of the devices.",
                                    lower_bound=1)
 
-# OpenL3's names of front ends -> config.audio.front_end.
-_FRONT_ENDS = {"linear": "openl3_linear", "mel128": "mel128", "mel256": "mel256"}
-
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
@@ -50,6 +46,8 @@ def _run(argv: list[str]) -> None:
     if command.show_help(argv, __name__):
         return
     command.parse_flags(argv)
+    from avc_jax.data.inputs import find_inputs
+
     with Guard() as guard:
         paths = find_inputs(_INPUTS.value, _MODALITY.value)
         with vectors.Output(_OUT.value) as output:
@@ -59,50 +57,12 @@ def _run(argv: list[str]) -> None:
                 raise errors.Stopped(f"{stopped} Nothing was written; the same command starts anew.") from None
 
 
-def find_inputs(inputs: list[str], modality: str) -> list[str]:
-    """The files that inputs name, each once: in the order of the inputs, sorted within each.
-
-    Args:
-      inputs: files, folders and globs. Of a folder those files are meant whose extension is one of the modality.
-      modality: audio or video.
-
-    Raises:
-      MissingInputError: an input names no file.
-    """
-    if not inputs:
-        raise errors.MissingInputError("--inputs is missing: name a file, a folder or a glob.")
-    from avc_jax.data import sources, still
-
-    extensions = sources.EXTENSIONS + sources.MORE_VIDEOS + (sources.SOUNDS if modality == "audio" else still.EXTENSIONS)
-    found: dict[str, None] = {}
-    for one in inputs:
-        if os.path.isdir(one):
-            names = [os.path.join(one, name) for name in sources.find_files(Path(one), f"--inputs={one}", extensions)]
-        elif os.path.exists(one):  # also a name with brackets in it
-            names = [one]
-        else:
-            names = sorted(name for name in glob.glob(one, recursive=True) if os.path.isfile(name))
-        if not names:
-            what = f"a folder with files for --modality={modality}" if os.path.isdir(one) else "a file, a folder or a glob"
-            raise errors.MissingInputError(f"--inputs={one}: expected {what}, found none.")
-        found |= dict.fromkeys(names)
-    return list(found)
-
-
-def check_input_repr(config, wanted: str | None) -> None:
-    """Raises ConfigError if a config has another front end than OpenL3's name asks for."""
-    found = config.audio.get("front_end", "log")
-    if wanted and _FRONT_ENDS[wanted] != found:
-        raise errors.ConfigError(f"--input_repr={wanted}: expected config.audio.front_end={_FRONT_ENDS[wanted]}, found "
-                                 f"{found}. A front end belongs to its weights: name another checkpoint, or leave the flag out.")
-
-
 def _embed(paths: list[str], output: vectors.Output, guard: Guard) -> None:
     # These import JAX, which takes seconds: whatever can be told without is told first.
     from avc_jax import model as models
     from avc_jax.data import windows
     from avc_jax.data.moments import make_format
-    from avc_jax.embedder import Embedder
+    from avc_jax.embedder import Embedder, check_input_repr
 
     model = models.load(_CHECKPOINT.value)
     check_input_repr(model.config, _INPUT_REPR.value)

@@ -90,3 +90,17 @@ def test_a_sound_in_memory_gets_the_vectors_of_the_same_sound_in_a_file(net, tmp
 def test_what_is_no_sound_is_refused(net, samples):
     with pytest.raises(errors.ConfigError, match="embed_sound: samples are"):
         net.embed_sound(samples, 8000)
+
+
+@pytest.mark.parametrize(("front_end", "wanted", "fits"), [
+    ("openl3_linear", "linear", True), ("mel128", "mel128", True), ("mel256", "mel128", False), ("log", "linear", False),
+    ("log", None, True)])
+def test_input_repr_is_the_front_end_of_the_checkpoint(front_end, wanted, fits):
+    config = tiny.config()
+    with config.unlocked():
+        config.audio.front_end = front_end
+    if fits:
+        embedders.check_input_repr(config, wanted)
+    else:
+        with pytest.raises(errors.ConfigError, match=f"--input_repr={wanted}.*found {front_end}"):
+            embedders.check_input_repr(config, wanted)

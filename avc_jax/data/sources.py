@@ -15,9 +15,6 @@ from avc_jax.data.decode import MediaFile
 from avc_jax.data.moments import Format, Found, Request
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-# What else is found in folders where anything goes.
-MORE_VIDEOS = (".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".gif")
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".amr")
 HASHED_SPLITS = ("train", "validation", "test")
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import time
@@ -14,8 +13,7 @@ import pytest
 from end_to_end import command
 from PIL import Image
 
-from avc_jax import config as configs
-from avc_jax import embed, errors, model
+from avc_jax import model
 from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile
 from avc_jax.data.moments import make_format
@@ -192,29 +190,6 @@ def test_bad_input_is_told_in_words_and_by_exit_code(finished, folder, cache, tm
     printed = command.run(cache, *filled, module="avc_jax.embed", expect=code)
     assert words in printed and "Traceback" not in printed
     assert code == 65 or not list(tmp_path.iterdir())
-
-
-def test_inputs_are_files_folders_and_globs_each_once(folder, tmp_path):
-    (tmp_path / "deep").mkdir()
-    for name in ("deep/z.mp3", "y[1].wav", "x.txt", "x.JPG"):
-        (tmp_path / name).touch()
-    found = embed.find_inputs([f"{tmp_path}/y[1].wav", f"{tmp_path}/**/z.*", str(tmp_path), f"{tmp_path}/x.txt"], "audio")
-    assert [os.path.relpath(path, tmp_path) for path in found] == ["y[1].wav", "deep/z.mp3", "x.txt"]
-    assert [os.path.basename(path) for path in embed.find_inputs([str(tmp_path)], "video")] == ["x.JPG"]
-
-
-@pytest.mark.parametrize(("front_end", "wanted", "fits"), [
-    ("openl3_linear", "linear", True), ("mel128", "mel128", True), ("mel256", "mel128", False), ("log", "linear", False),
-    ("log", None, True)])
-def test_input_repr_is_the_front_end_of_the_checkpoint(front_end, wanted, fits):
-    config = configs.default("l3net").copy_and_resolve_references()
-    with config.unlocked():
-        config.audio.front_end = front_end
-    if fits:
-        embed.check_input_repr(config, wanted)
-    else:
-        with pytest.raises(errors.ConfigError, match=f"--input_repr={wanted}.*found {front_end}"):
-            embed.check_input_repr(config, wanted)
 
 
 def test_the_lines_of_the_readme_work(finished, folder, net, tmp_path, monkeypatch):
