@@ -20,5 +20,5 @@ def test_inputs_are_files_folders_and_globs_each_once(tmp_path):
 @pytest.mark.parametrize("one", ["none.wav", "*.wav", "."])
 def test_an_input_without_files_is_missing(tmp_path, monkeypatch, one):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(errors.MissingInputError, match="--inputs=.*found none"):
+    with pytest.raises(errors.MissingInputError, match=r"--inputs=.*found none"):
         find_inputs([one], "audio")
