@@ -112,16 +112,20 @@ class Npz:
         self._time_s.append(time_s)
 
     def close(self, failures: Sequence[Failure]) -> None:
-        file, time_s = np.concatenate(self._file), np.concatenate(self._time_s)
-        paths, _, reasons = zip(*failures, strict=True) if failures else ((), (), ())
-        with open(self._path, "wb") as out:
-            np.savez(out, time_s=time_s, file=file, files=np.array(self._files, np.str_), failed_files=np.array(paths, np.str_),
-                     failed_reasons=np.array(reasons, np.str_), facts=np.array(json.dumps(self._facts)))
-        with zipfile.ZipFile(self._path, "a") as archive, archive.open("embedding.npy", "w", force_zip64=True) as member:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(time_s), self._width)}
-            np.lib.format.write_array_header_1_0(member, header)
-            self._rows.seek(0)
-            shutil.copyfileobj(self._rows, member, 1 << 20)
+        count = sum(map(len, self._file))
+        arrays = dict(time_s=np.concatenate(self._time_s), file=np.concatenate(self._file), files=np.array(self._files, np.str_),
+                      failed_files=np.array([failure.path for failure in failures], np.str_),
+                      failed_reasons=np.array([failure.reason for failure in failures], np.str_),
+                      facts=np.array(json.dumps(self._facts)))
+        with zipfile.ZipFile(self._path, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            with archive.open("embedding.npy", "w", force_zip64=True) as member:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, self._width)}
+                np.lib.format.write_array_header_1_0(member, header)
+                self._rows.seek(0)
+                shutil.copyfileobj(self._rows, member, 1 << 20)
         self._rows.close()
 
 

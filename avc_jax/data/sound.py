@@ -207,8 +207,8 @@ def _window(decoded: _Decoded, start_s: float, window_s: float, rate_hz: int, pa
     place = max(0, round((first_s - start_s) * rate_hz))
     behind = len(out) - place - len(sound)
     # Zeros stand for what is outside the track, and never for what is lost within.
-    most = _HOLE_S * rate_hz
-    if (place > most and start_s > decoded.begin_s + _HOLE_S) or (behind > most and not decoded.ends):
+    most, last = _HOLE_S * rate_hz, decoded.ends and decoded.pieces[-1].start_s < start_s + window_s
+    if (place > most and start_s > decoded.begin_s + _HOLE_S) or (behind > most and not last):
         raise BadMedia("damaged", _HOLE)
     out[place : place + len(sound)] = sound[: len(out) - place]
     return out

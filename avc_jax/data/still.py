@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from avc_jax.errors import BadMedia
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 
 
 def is_still(path: str | os.PathLike) -> bool:

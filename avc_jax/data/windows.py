@@ -96,7 +96,7 @@ def read_files(paths: Sequence[str], steps: Steps, *, threads: int = 0,
     pool = ThreadPoolExecutor(threads, thread_name_prefix="windows")
     try:
         plans = _in_order(pool, lambda path: _plan(path, steps), paths, threads, on_wait)
-        yield from _in_order(pool, lambda job: _read(paths[job[0]], *job, steps), _jobs(plans), threads + 1, on_wait)
+        yield from _in_order(pool, lambda job: _read(paths, *job, steps), _jobs(plans), threads + 1, on_wait)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -148,10 +148,10 @@ def _pieces(times_s: np.ndarray) -> Iterator[np.ndarray]:
     return (times_s[place : place + _WINDOWS] for place in range(0, len(times_s), _WINDOWS))
 
 
-def _read(path: str, file: int, times_s: np.ndarray | BadMedia, steps: Steps) -> Block:
+def _read(paths: Sequence[str], file: int, times_s: np.ndarray | BadMedia, steps: Steps) -> Block:
     if isinstance(times_s, BadMedia):
         return Block(file, np.zeros(0), np.zeros((0, *steps.shape), steps.dtype), [(math.nan, times_s)])
-    found = _values(path, times_s, steps)
+    found = _values(paths[file], times_s, steps)
     good = np.array([not isinstance(value, BadMedia) for value in found])
     lost = [(time, value) for time, value in zip(times_s.tolist(), found, strict=True) if isinstance(value, BadMedia)]
     values = [value for value in found if not isinstance(value, BadMedia)]

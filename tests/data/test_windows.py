@@ -61,8 +61,9 @@ def test_a_frame_stands_for_the_hop_that_follows():
 # Sounds ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".mkv"])
-def test_windows_are_those_that_training_cuts_bit_for_bit(tmp_path, suffix):
+# Opus never forgets quite where its decoding began: 12 of 32768 were seen.
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".wav", 0), (".flac", 0), (".mp3", 0), (".mkv", 40)])
+def test_windows_are_those_that_training_cuts(tmp_path, suffix, tolerance):
     path = write_sweep(tmp_path / f"a{suffix}", 40.0, 48000 if suffix == ".mkv" else 44100)
     times, values, lost = whole(path)
     assert not lost and len(times) > windows._WINDOWS, "more than one block is needed to see how they join"
@@ -71,17 +72,18 @@ def test_windows_are_those_that_training_cuts_bit_for_bit(tmp_path, suffix):
         assert times[0] == span.start_s and np.allclose(np.diff(times), 0.5)
         inside = times + 1.0 <= span.end_s - 0.05
         for time_s, value in zip(times[inside], values[inside], strict=True):
-            np.testing.assert_array_equal(value, file.sounds([time_s], 1.0, RATE)[0])
+            np.testing.assert_allclose(value, file.sounds([time_s], 1.0, RATE)[0], rtol=0, atol=tolerance)
 
 
 def test_a_sweep_goes_on_over_every_joint(tmp_path):
     path = write_sweep(tmp_path / "a.wav", 40.0)
     times, values, _ = whole(path, windows.Steps("audio", FORM, 0.25))
     assert len(times) == 157 and len(times) > 2 * windows._WINDOWS
-    for time_s, value in zip(times, values, strict=True):
-        expected = 32767 * sweep(time_s + np.arange(RATE) / RATE, 40.0)
-        # The file has 16 bits; the resampler's filter has a ripple of some thousandths, and no sound behind the end.
-        assert np.abs(value - expected)[: RATE - 40].max() < 100, time_s
+    expected = 32767 * sweep(times[:, None] + np.arange(RATE) / RATE, 40.0)
+    difference = np.abs(values - expected)
+    # The filter of the resampler finds no sound before the first sample and after the last.
+    difference[0, :40] = difference[-1, -40:] = 0
+    assert difference.max() < 100
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
@@ -95,7 +97,7 @@ def test_an_array_has_the_windows_of_a_file_with_the_same_samples(tmp_path, layo
         file.writeframes(samples.tobytes())
     times, values, lost = whole(tmp_path / "a.wav", steps)
     cut = sound.windows_of(samples, 44100, (times - steps.lead_s).tolist(), 1.0, RATE)
-    assert not lost and len(times) == (10 if center else 9)
+    assert not lost and len(times) == (11 if center else 9)
     np.testing.assert_array_equal(values, cut)
 
 
@@ -149,11 +151,12 @@ def test_only_the_damaged_windows_of_a_file_are_lost(tmp_path):
     assert times[0] == 0.0 and times[-1] > 55
 
 
-def test_a_lying_header_neither_hides_sound_nor_makes_it_up(shared):
-    path = shared / "data" / "odd_media" / "files" / "cut_wav_header_longer_than_data.wav"
-    times, _, lost = whole(path)
-    with MediaFile(path, video=False) as file:
-        assert not lost and times[-1] < file.measure().end_s <= times[-1] + 1.0
+def test_a_header_that_promises_more_than_there_is_makes_nothing_up(tmp_path):
+    whole_file = media.tone_video(tmp_path / "a.wav", video=False, seconds=10.0, rate_hz=RATE)
+    times, values, lost = whole(media.truncated(whole_file, tmp_path / "b.wav", 0.57))
+    # The last packet is half a packet, so the sound there is damaged; there is nothing behind it.
+    np.testing.assert_allclose([*times, *(time_s for time_s, _ in lost)], 0.5 * np.arange(11))
+    assert len(lost) <= 2 and np.abs(values).max(1).min() > 10000
 
 
 # Frames ------------------------------------------------------------------------------------------------------------------
