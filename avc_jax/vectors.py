@@ -113,10 +113,11 @@ class Npz:
 
     def close(self, failures: Sequence[Failure]) -> None:
         count = sum(map(len, self._file))
-        arrays = dict(time_s=np.concatenate(self._time_s), file=np.concatenate(self._file), files=np.array(self._files, np.str_),
-                      failed_files=np.array([failure.path for failure in failures], np.str_),
-                      failed_reasons=np.array([failure.reason for failure in failures], np.str_),
-                      facts=np.array(json.dumps(self._facts)))
+        arrays: dict[str, np.ndarray] = {
+            "time_s": np.concatenate(self._time_s), "file": np.concatenate(self._file), "files": np.array(self._files, np.str_),
+            "failed_files": np.array([failure.path for failure in failures], np.str_),
+            "failed_reasons": np.array([failure.reason for failure in failures], np.str_),
+            "facts": np.array(json.dumps(self._facts))}
         with zipfile.ZipFile(self._path, "w") as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w") as member:

@@ -39,7 +39,10 @@ def read_crop(path: str | os.PathLike, short_side: int, size: int) -> np.ndarray
     with _plain_errors():
         image = Image.open(path, formats=_FORMATS)
     with image, _plain_errors(damaged=True):
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # Pillow would cut off what exceeds 255.
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = image.convert("RGB")
         scale = short_side / min(image.size)
         box = [edge for side in image.size for edge in _centre(side, round(side * scale), size)]
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, (box[0], box[2], box[1], box[3])))

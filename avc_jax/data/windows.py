@@ -61,9 +61,9 @@ class Steps:
         The last sound may reach over the end, and the only one of a span that is shorter than a window does; zeros are
         there then. A frame stands for the hop that follows it.
         """
-        window_s = self.form.window_s if self.modality == "audio" else self.hop_s
-        beyond_s = span.end_s - span.start_s + self.lead_s - window_s - EDGE_S
-        return span.start_s + np.arange(1 + max(0, math.ceil(beyond_s / self.hop_s))) * self.hop_s
+        overlap_s = max(0.0, self.form.window_s - self.hop_s) if self.modality == "audio" else 0.0
+        length_s = span.end_s - span.start_s + self.lead_s - EDGE_S
+        return span.start_s + np.arange(max(1, math.ceil((length_s - overlap_s) / self.hop_s))) * self.hop_s
 
 
 class Block(NamedTuple):
@@ -96,7 +96,7 @@ def read_files(paths: Sequence[str], steps: Steps, *, threads: int = 0,
     pool = ThreadPoolExecutor(threads, thread_name_prefix="windows")
     try:
         plans = _in_order(pool, lambda path: _plan(path, steps), paths, threads, on_wait)
-        yield from _in_order(pool, lambda job: _read(paths, *job, steps), _jobs(plans), threads + 1, on_wait)
+        yield from _in_order(pool, lambda job: _read(paths, job[0], job[1], steps), _jobs(plans), threads + 1, on_wait)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -49,6 +49,8 @@ def test_there_are_as_many_windows_as_in_openl3(seconds, hop_s, center):
     # OpenL3 counts samples: half a window goes before, zeros go behind until the last window is full.
     samples, frame, hop = round(seconds * 48000) + center * 24000, 48000, round(hop_s * 48000)
     expected = 1 if samples < frame else 1 + math.ceil((samples - frame) / hop)
+    # Where windows lie apart, OpenL3 may end with one of nothing but zeros.
+    expected -= (expected - 1) * hop >= samples
     times = windows.Steps("audio", FORM, hop_s, center).times(Span(7.0, 7.0 + seconds))
     np.testing.assert_allclose(times, 7.0 + hop_s * np.arange(expected))
 
@@ -166,7 +168,7 @@ def test_a_header_that_promises_more_than_there_is_makes_nothing_up(tmp_path):
 def film(tmp_path_factory):
     """40 s at 10 frames a second, whose grey level says how many half seconds have passed."""
     times = [k / 10 for k in range(400)]
-    pictures = (np.full((64, 96, 3), 20 + 2 * (k // 5), np.uint8) for k in range(400))
+    pictures = (np.full((64, 96, 3), 10 + 3 * (k // 5), np.uint8) for k in range(400))
     return media.write(tmp_path_factory.mktemp("film") / "a.mp4", pictures=pictures, times_s=times, fps=10, gop=50)
 
 
@@ -174,7 +176,7 @@ def test_frames_are_those_on_screen_and_cut_as_in_evaluation(film):
     times, values, lost = whole(film, PICTURE)
     assert not lost and len(times) == 80 > windows._WINDOWS
     np.testing.assert_allclose(times, 0.5 * np.arange(80))
-    np.testing.assert_allclose(values.mean((1, 2, 3)), 20 + 2 * np.arange(80), atol=1.0)
+    np.testing.assert_allclose(values.mean((1, 2, 3)), 10 + 3 * np.arange(80), atol=2.5)
     with MediaFile(film, audio=False) as file:
         np.testing.assert_array_equal(values, file.crops(times.tolist(), np.full((80, 2), 0.5), 48, 32))
 
@@ -183,7 +185,7 @@ def test_a_video_cut_short_gives_what_it_holds(film, tmp_path):
     path = media.truncated(media.index_first(film, tmp_path / "whole.mp4"), tmp_path / "cut.mp4", 0.6)
     times, values, lost = whole(path, PICTURE)
     assert 20 < len(times) < 60 and len(lost) <= 1
-    np.testing.assert_allclose(values.mean((1, 2, 3)), 20 + 2 * np.arange(len(times)), atol=1.0)
+    np.testing.assert_allclose(values.mean((1, 2, 3)), 10 + 3 * np.arange(len(times)), atol=2.5)
 
 
 # Images ------------------------------------------------------------------------------------------------------------------

@@ -113,8 +113,9 @@ def test_the_other_formats_hold_the_same(sounds, folder, finished, cache, tmp_pa
 
 def test_frames_and_images_are_embedded(folder, finished, cache, net, tmp_path):
     run(cache, finished, [folder / "c.mp4", folder / "?.jpg", folder / "e.png"], tmp_path / "o.npz", "--modality=video",
-        f"--embedding_size={16 * 32}")
+        "--embedding_size=128")
     found = load(tmp_path / "o.npz")
+    assert json.loads(str(found["facts"]))["output"] == "transfer"
     assert found["file"].tolist() == [0] * 6 + [1, 2] and found["time_s"].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 0, 0]
     with MediaFile(folder / "c.mp4", audio=False) as file:
         frames = file.crops(found["time_s"][:6].tolist(), np.full((6, 2), 0.5), 40, 32)
