@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 FIELDS = {"audio": "waveform", "video": "frame"}  # what of an example each modality reads
 BATCH_SIZE = 32
-# OpenL3's names of front ends -> config.audio.front_end.
-_FRONT_ENDS = {"linear": "openl3_linear", "mel128": "mel128", "mel256": "mel256"}
 
 
 def check_input_repr(config, wanted: str | None) -> None:
-    """Raises ConfigError if a config has another front end than OpenL3's name asks for."""
+    """Raises ConfigError if a config has another front end than the one that OpenL3's name (linear, mel128, mel256) stands for."""
     found = config.audio.get("front_end", "log")
-    if wanted and _FRONT_ENDS[wanted] != found:
-        raise errors.ConfigError(f"--input_repr={wanted}: expected config.audio.front_end={_FRONT_ENDS[wanted]}, found "
-                                 f"{found}. A front end belongs to its weights: name another checkpoint, or leave the flag out.")
+    if wanted and found.removeprefix("openl3_") != wanted:
+        raise errors.ConfigError(f"--input_repr={wanted}: expected a network with OpenL3's front end of that name, found "
+                                 f"config.audio.front_end={found}. A front end belongs to its weights: name another checkpoint, or "
+                                 "leave the flag out.")
 
 
 class Rows(NamedTuple):

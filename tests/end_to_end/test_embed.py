@@ -184,7 +184,7 @@ USUAL = ("--checkpoint={run}", "--inputs={folder}/a.wav", "--out={tmp}/o")
     ((*USUAL, "--hop_s=0"), 64, "hop_s"),
     ((*USUAL, "--modality=smell"), 64, "modality"),
     ((*USUAL, "--embedding_size=512"), 64, "32 (embed) or 384 (transfer)"),
-    ((*USUAL, "--input_repr=mel128"), 64, "front_end=mel128, found log"),
+    ((*USUAL, "--input_repr=mel128"), 64, "found config.audio.front_end=log"),
     ((USUAL[0], "--inputs={folder}/f.wav", USUAL[2]), 65, "1 of 1 files could not be read")])
 def test_bad_input_is_told_in_words_and_by_exit_code(finished, folder, cache, tmp_path, args, code, words):
     filled = [arg.format(run=finished, folder=folder, tmp=tmp_path) for arg in args]
