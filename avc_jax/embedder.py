@@ -19,12 +19,12 @@ BATCH_SIZE = 32
 
 
 def check_input_repr(config, wanted: str | None) -> None:
-    """Raises ConfigError if a config has another front end than the one that OpenL3's name (linear, mel128, mel256) stands for."""
+    """Raises ConfigError if a config has another front end than OpenL3's of that name (linear, mel128, mel256; None: any)."""
     found = config.audio.get("front_end", "log")
     if wanted and found.removeprefix("openl3_") != wanted:
         raise errors.ConfigError(f"--input_repr={wanted}: expected a network with OpenL3's front end of that name, found "
-                                 f"config.audio.front_end={found}. A front end belongs to its weights: name another checkpoint, or "
-                                 "leave the flag out.")
+                                 f"config.audio.front_end={found}. A front end belongs to its weights: name another checkpoint, "
+                                 "or leave the flag out.")
 
 
 class Rows(NamedTuple):
