@@ -4,7 +4,8 @@ A model folder holds `variables/` (an Orbax checkpoint) and `model.json` (the co
 
     from avc_jax import model
     net = model.load("runs/demo")
-    vectors = net.embed(waveform=waveform)["audio"]  # int16[n, samples] -> f32[n, D]
+    time_s, vectors = net.embed_sound(samples, rate_hz=44100)  # any number of samples -> f64[n], f32[n, D]
+    vectors = net.embed(waveform=waveform)["audio"]  # windows of one length: int16[n, samples] -> f32[n, D]
 """
 
 import dataclasses
@@ -60,6 +61,41 @@ class Model:
                 raise errors.ConfigError(f"embed: {name} is {np.asarray(value).dtype}{list(np.shape(value))}, expected "
                                          f"{feature.dtype}[n, {', '.join(map(str, feature.shape))}] ({feature.unit}).")
         return jax.device_get(jax.jit(self.system.embed)(self.variables, inputs))
+
+    def embed_sound(self, samples: np.ndarray, rate_hz: int, hop_s: float = 0.5, *, center: bool = False,
+                    embedding_size: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The embeddings of a sound of any length, of windows at equal steps, as `python -m avc_jax.embed` gives them of a file.
+
+        Args:
+          samples: int16, int32, or floats of full scale 1, of shape [n] or [n, channels].
+          rate_hz: their samples a second.
+          hop_s: seconds from one window to the next.
+          center: whether times are those of the middle of windows, the first of which begins half a window early.
+          embedding_size: numbers of a vector; 0: those of the embedding.
+
+        Returns:
+          float64[n] times in seconds, f32[n, D].
+
+        Raises:
+          ConfigError: these are no such samples, or the network gives no vectors of that size.
+        """
+        from avc_jax.data import sound, windows
+        from avc_jax.data.decode import Span
+        from avc_jax.data.moments import make_format
+        from avc_jax.embedder import Embedder
+
+        samples = np.asarray(samples)
+        if samples.dtype.kind == "f":
+            samples = samples.astype(np.float32)
+        if samples.dtype.name not in ("int16", "int32", "float32") or samples.ndim not in (1, 2) or not samples.size:
+            raise errors.ConfigError(f"embed_sound: samples are {samples.dtype}{list(samples.shape)}, expected int16, int32 or "
+                                     "floats, of shape [n] or [n, channels] and not empty.")
+        embedder = Embedder(self, "audio", embedding_size)
+        steps = windows.Steps("audio", make_format(self.config), hop_s, center)
+        form, times_s = steps.form, steps.times(Span(0.0, len(samples) / rate_hz))
+        blocks = windows.cut_array(times_s, steps, lambda starts_s: sound.windows_of(samples, rate_hz, starts_s, form.window_s,
+                                                                                     form.rate_hz))
+        return times_s, np.concatenate([rows.values for rows in embedder(blocks)])
 
     def describe(self) -> dict[str, Any]:
         """What model.json says of it, as JSON values."""

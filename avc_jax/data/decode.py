@@ -26,8 +26,8 @@ class MediaFile:
     """An open video or sound file; a context manager.
 
     All times are seconds on the container's own clock (see `avc_jax.data.clock`); `span` says where it starts
-    and ends. Nothing is ever made up: no padding, no repeated frame, no substitute for a track. What cannot
-    be given raises `avc_jax.errors.BadMedia` with a `kind` and one plain sentence:
+    and ends. Nothing is ever made up: no padding unless asked for, no repeated frame, no substitute for a track.
+    What cannot be given raises `avc_jax.errors.BadMedia` with a `kind` and one plain sentence:
       unreadable: no such file, empty, or not a media file
       no_video, no_audio: the track is missing, is only cover art, is empty, or has no decoder on this machine
       incomplete: the asked time lies outside what the file really holds
@@ -153,7 +153,7 @@ class MediaFile:
         with plain_errors("damaged", _STRANGE):
             return self._pictures.key_times(_checked(times_s))
 
-    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
+    def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int, *, pad: bool = False) -> np.ndarray:
         """Returns windows of mono sound that start at the given times, to the nearest sample.
 
         A window may overlap the ends of the track by at most 1 ms; it is then moved inside. Channels are
@@ -165,6 +165,7 @@ class MediaFile:
           starts_s: seconds, in any order.
           window_s: length of every window in seconds.
           rate_hz: samples a second of the result.
+          pad: give a window that reaches over an end of the track, too, with zeros where the track has no sound.
 
         Returns:
           int16[len(starts_s), round(window_s * rate_hz)].
@@ -179,7 +180,7 @@ class MediaFile:
         if not window_s * rate_hz >= 1:
             raise ValueError(f"A window of {window_s} s at {rate_hz} Hz holds no sample.")
         with plain_errors("damaged", _STRANGE):
-            return self._sounds.windows(starts, window_s, rate_hz)
+            return self._sounds.windows(starts, window_s, rate_hz, pad)
 
     def stretch(self, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]:
         """Returns what sound there is between two times, decoded and resampled in one piece, and when exactly it starts.

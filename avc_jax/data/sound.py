@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -47,37 +48,43 @@ class _Piece:
         return self.start_s + self.count / self.form[2]
 
 
+class _Decoded(NamedTuple):
+    """A stretch of decoded sound.
+
+    Attributes:
+      pieces: in the order of the file.
+      errors: times at which the decoder failed.
+      begin_s: when the track starts, as declared.
+      ends: whether nothing follows the last piece.
+    """
+
+    pieces: list[_Piece]
+    errors: list[float]
+    begin_s: float
+    ends: bool
+
+
 class Sounds:
     """Reads windows of the one audio stream of a `Source`."""
 
     def __init__(self, source: Source):
         self._source = source
 
-    def windows(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
+    def windows(self, starts_s: Sequence[float], window_s: float, rate_hz: int, pad: bool = False) -> np.ndarray:
         """Returns int16[len(starts_s), round(window_s * rate_hz)]; see `MediaFile.sounds`."""
         order = sorted(range(len(starts_s)), key=lambda i: starts_s[i])
         out = np.empty((len(starts_s), round(window_s * rate_hz)), np.int16)
         while order:
             group = _group([starts_s[i] for i in order], window_s)
-            pieces, errors = self._decode(starts_s[order[0]], starts_s[order[group - 1]] + window_s)
+            decoded = self._decode(starts_s[order[0]], starts_s[order[group - 1]] + window_s)
             for i in order[:group]:
-                sound, begin, _ = _around(pieces, errors, starts_s[i], window_s, rate_hz)
-                out[i] = cut_window(sound, begin, out.shape[1], rate_hz)
+                out[i] = _window(decoded, starts_s[i], window_s, rate_hz, pad)
             order = order[group:]
         return out
 
     def stretch(self, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]:
         """Returns the time of the first sample, and int16[n]; see `MediaFile.stretch`."""
-        pieces, errors = self._decode(start_s, end_s)
-        near = _near(pieces, start_s, end_s)
-        if near:
-            origin_s = _placed(near)
-            start_s, end_s = max(start_s, origin_s), min(end_s, origin_s + sum(p.count / p.form[2] for p in near))
-        if not near or end_s <= start_s:
-            raise BadMedia("incomplete", _LATE)
-        sound, begin, origin_s = _around(pieces, errors, start_s, end_s - start_s, rate_hz)
-        first = max(0, begin)
-        return origin_s + first / rate_hz, sound[first : begin + round((end_s - start_s) * rate_hz)]
+        return _stretch(self._decode(start_s, end_s), start_s, end_s, rate_hz)
 
     def is_silent(self) -> bool:
         """Returns whether the whole track is digital silence; see `MediaFile.is_silent`."""
@@ -93,16 +100,16 @@ class Sounds:
             raise BadMedia("no_audio", "Not one sample of the sound track can be decoded.")
         return True
 
-    def _decode(self, start_s: float, end_s: float) -> tuple[list[_Piece], list[float]]:
-        """Decodes from before `start_s` to past `end_s`; returns the pieces and the times of errors."""
+    def _decode(self, start_s: float, end_s: float) -> _Decoded:
+        """Decodes from before `start_s` to past `end_s`."""
         want_s = start_s - _PAD_S - _SETTLE_S
         begin_s = self._source.start_s(self._source.audio)
         for target_s in (want_s, want_s - 2.0, begin_s):
             whole = self._position(target_s, begin_s)
-            pieces, errors, landed_s = self._read(want_s, end_s + _PAD_S, whole)
+            decoded, landed_s = self._read(want_s, end_s + _PAD_S, whole)
             if whole or landed_s <= want_s + EDGE_S:
                 break
-        return pieces, errors
+        return decoded
 
     def _position(self, target_s: float, begin_s: float) -> bool:
         """Moves the reading head near `target_s`; returns True if it stands at the beginning of the file.
@@ -117,13 +124,12 @@ class Sounds:
             source.rewind()
         return True
 
-    def _read(self, want_s: float, end_s: float, whole: bool) -> tuple[list[_Piece], list[float], float]:
-        """Decodes from `want_s` to `end_s`; returns the pieces, the times of errors, and where reading
-        began.
-        """
+    def _read(self, want_s: float, end_s: float, whole: bool) -> tuple[_Decoded, float]:
+        """Decodes from `want_s` to `end_s`; returns what came, and where reading began."""
         pieces: list[_Piece] = []
         errors: list[float] = []
-        expected = self._source.start_s(self._source.audio) if whole else None
+        begin_s = self._source.start_s(self._source.audio)
+        expected = begin_s if whole else None
         landed_s, tick = math.inf, self._source.tick(self._source.audio)
         for packet in self._source.packets(self._source.audio):
             if packet.pts is not None:
@@ -135,8 +141,8 @@ class Sounds:
             pieces += new
             errors += error_s
             if pieces and pieces[-1].start_s > end_s:
-                break
-        return pieces, errors, landed_s
+                return _Decoded(pieces, errors, begin_s, ends=False), landed_s
+        return _Decoded(pieces, errors, begin_s, ends=True), landed_s
 
     def _feed(self, packet: av.Packet, expected_s: float | None) -> tuple[list[_Piece], list[float]]:
         """Decodes one packet (size 0 drains). A frame without a time stamp follows the one before it."""
@@ -162,6 +168,63 @@ class Sounds:
         if packet.is_corrupt and packet.pts is not None:
             return pieces, [seconds(packet.pts, tick)]
         return pieces, []
+
+
+def windows_of(samples: np.ndarray, rate_in: int, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray:
+    """Returns the windows that `Sounds.windows` with `pad` gives of a file that holds the samples from time 0 on.
+
+    Args:
+      samples: int16, int32 or float32 (full scale 1) of shape [n] or [n, channels].
+      rate_in: their samples a second.
+      starts_s, window_s, rate_hz: as there.
+
+    Returns:
+      int16[len(starts_s), round(window_s * rate_hz)].
+
+    Raises:
+      BadMedia: damaged, if there is no conversion from such samples.
+    """
+    columns = samples.reshape(len(samples), -1)
+    layout = {1: "mono", 2: "stereo"}.get(columns.shape[1], f"{columns.shape[1]}c")
+    form = ({"int16": "s16", "int32": "s32", "float32": "flt"}[samples.dtype.name], layout, rate_in)
+    # Pieces of a second, so that what is near a window is found without copying everything.
+    parts = [(place / rate_in, columns[place : place + rate_in]) for place in range(0, len(columns), rate_in)]
+    pieces = [_Piece(start_s, len(part), part.reshape(1, -1), form) for start_s, part in parts]
+    decoded = _Decoded(pieces, [], 0.0, ends=True)
+    return np.stack([_window(decoded, start_s, window_s, rate_hz, pad=True) for start_s in starts_s])
+
+
+def _window(decoded: _Decoded, start_s: float, window_s: float, rate_hz: int, pad: bool) -> np.ndarray:
+    """Returns int16[round(window_s * rate_hz)]; with `pad`, zeros where the track has not begun or is over."""
+    try:
+        sound, begin, _ = _around(decoded.pieces, decoded.errors, start_s, window_s, rate_hz)
+        return cut_window(sound, begin, round(window_s * rate_hz), rate_hz)
+    except BadMedia as error:
+        if not pad or error.kind != "incomplete":
+            raise
+    first_s, sound = _stretch(decoded, start_s, start_s + window_s, rate_hz)
+    out = np.zeros(round(window_s * rate_hz), np.int16)
+    place = max(0, round((first_s - start_s) * rate_hz))
+    behind = len(out) - place - len(sound)
+    # Zeros stand for what is outside the track, and never for what is lost within.
+    most, last = _HOLE_S * rate_hz, decoded.ends and decoded.pieces[-1].start_s < start_s + window_s
+    if (place > most and start_s > decoded.begin_s + _HOLE_S) or (behind > most and not last):
+        raise BadMedia("damaged", _HOLE)
+    out[place : place + len(sound)] = sound[: len(out) - place]
+    return out
+
+
+def _stretch(decoded: _Decoded, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]:
+    """Returns the time of the first sample, and int16[n]: what sound there is between two times."""
+    near = _near(decoded.pieces, start_s, end_s)
+    if near:
+        origin_s = _placed(near)
+        start_s, end_s = max(start_s, origin_s), min(end_s, origin_s + sum(p.count / p.form[2] for p in near))
+    if not near or end_s <= start_s:
+        raise BadMedia("incomplete", _LATE)
+    sound, begin, origin_s = _around(decoded.pieces, decoded.errors, start_s, end_s - start_s, rate_hz)
+    first = max(0, begin)
+    return origin_s + first / rate_hz, sound[first : begin + round((end_s - start_s) * rate_hz)]
 
 
 def _around(

@@ -127,7 +127,7 @@ def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
         found = "a file" if folder.exists() else "nothing"
         raise errors.MissingInputError(f"{named}: expected a folder of videos, found {found} there.")
     rows = (read_manifest(folder, manifest, settings[1]) if manifest else
-            [{"path": path} for path in _find(folder, named)])
+            [{"path": path} for path in find_files(folder, named)])
     if not rows:
         where = f"the manifest {manifest} lists none" if manifest else "it holds none, searched recursively"
         raise errors.MissingInputError(f"{named}: expected videos ({' '.join(EXTENSIONS)}), but {where}.")
@@ -135,7 +135,12 @@ def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
     return Source(folder, tuple(_clip(row, files, fractions) for row in rows))
 
 
-def _find(folder: Path, named: str) -> list[str]:
+def find_files(folder: Path, named: str, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
+    """The files with one of the extensions below a folder, as sorted relative paths; hidden ones are left out.
+
+    Raises:
+      MissingInputError: a folder cannot be read; `named` is what the user calls it.
+    """
     def unreadable(error: OSError):
         raise errors.MissingInputError(f"{named}: {error.filename} cannot be read: {error.strerror}.")
 
@@ -149,7 +154,7 @@ def _find(folder: Path, named: str) -> list[str]:
             continue
         entered.add(os.path.realpath(parent))
         found += [os.path.join(parent, name) for name in names
-                  if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+                  if name.lower().endswith(extensions) and not name.startswith(".")]
     return sorted(Path(path).relative_to(folder).as_posix() for path in found)
 
 
