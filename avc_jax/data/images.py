@@ -1,0 +1,145 @@
+"""Labelled pictures for classification: sets that TensorFlow Datasets reads, and the crops that are cut from pictures."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from avc_jax import errors
+from avc_jax.data.pipeline import Batch
+
+TEST_SPLITS = ("validation", "val", "test")  # The first that there is.
+_SHUFFLED = 8192  # Encoded pictures that wait to be drawn.
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What is cut from a picture.
+
+    Attributes:
+      size: side of the square that is delivered, in pixels.
+      short_side: the centre is cut from the picture scaled to this shorter side.
+      area: range of the area of a random crop, as a share of the picture's.
+      aspect: range of its width over its height.
+      seed: of the random crops.
+    """
+
+    size: int
+    short_side: int
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    seed: int
+
+    def random(self, picture: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        """uint8[size, size, 3]: a crop of uint8[h, w, 3] of random place, area and aspect, stretched to a square (arXiv:1409.4842,
+        section 6); a pure function of (seed, number). The whole picture where no such crop fits in."""
+        begin, length, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(picture), tf.zeros((1, 0, 4)), tf.stack([np.int64(self.seed), tf.cast(number, tf.int64)]), min_object_covered=0.0,
+            aspect_ratio_range=self.aspect, area_range=self.area, max_attempts=10, use_image_if_no_bounding_boxes=True)
+        return _scale(tf.slice(picture, begin, length), (self.size, self.size))
+
+    def centre(self, picture: tf.Tensor) -> tf.Tensor:
+        """uint8[size, size, 3]: the centre of uint8[h, w, 3]."""
+        sides = tf.shape(picture)[:2]
+        scaled = tf.maximum(self.size, tf.cast(tf.round(sides / tf.reduce_min(sides) * self.short_side), tf.int32))
+        begin = (scaled - self.size) // 2
+        return _scale(picture, scaled)[begin[0] : begin[0] + self.size, begin[1] : begin[1] + self.size]
+
+
+def _scale(picture: tf.Tensor, shape) -> tf.Tensor:
+    return tf.saturate_cast(tf.round(tf.image.resize(picture, shape, antialias=True)), tf.uint8)
+
+
+def random_crops(batches: Iterator[Batch], view: View) -> Iterator[Batch]:
+    """Cuts a random crop from each `frame` uint8[B, h, w, 3] of batches, and leaves the other fields as they are."""
+    @tf.function
+    def cut(frames, numbers):
+        return tf.map_fn(lambda row: view.random(*row), (frames, numbers),
+                         fn_output_signature=tf.TensorSpec((view.size, view.size, 3), tf.uint8))
+
+    for place, batch in enumerate(batches):
+        rows = len(batch["frame"])
+        yield batch | {"frame": cut(batch["frame"], np.arange(place * rows, (place + 1) * rows)).numpy()}
+
+
+class Pictures:
+    """The training and test pictures of a set, with labels 0 .. num_classes - 1."""
+
+    def __init__(self, dataset: str, root: str, *, threads: int = 0):
+        """
+        Args:
+          dataset: image_folder, or the name of a builder of TensorFlow Datasets.
+          root: the folder of folders, or the builder's data_dir.
+          threads: pictures decoded at once; 0: one per core.
+
+        Raises:
+          MissingInputError: there is no such set, or it has not been prepared, or lacks a split.
+        """
+        self._builder = _open(dataset, root)
+        self._threads = threads or os.cpu_count() or 1
+        have = self._builder.info.splits
+        test = next((name for name in TEST_SPLITS if name in have), None)
+        if "train" not in have or test is None:
+            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected train "
+                                           f"and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder for each).")
+        self._splits = {"train": "train", "test": test}
+        self.num_classes = self._builder.info.features["label"].num_classes
+        self.num_train = have["train"].num_examples
+
+    def centres(self, split: str, view: View, batch_size: int) -> Iterator[Batch]:
+        """Yields frame uint8[B, size, size, 3] and label int32[B] of every picture of train or test, in order; the last fewer."""
+        return self._batches(self._read(split).map(lambda picture, label: (view.centre(picture), label), **self._parallel), batch_size)
+
+    def random(self, view: View, batch_size: int, *, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
+        """Yields this host's share of the training pictures, shuffled and cropped anew in every epoch, for ever; as `centres`."""
+        encoded = self._read("train", decode=False).shard(hosts, host)
+        encoded = encoded.shuffle(_SHUFFLED, seed=view.seed).repeat().enumerate()
+
+        def cut(number, example):
+            return view.random(self._decode(example[0]), number * hosts + host), example[1]
+
+        return self._batches(encoded.map(cut, **self._parallel), batch_size)
+
+    @property
+    def _parallel(self):
+        return dict(num_parallel_calls=self._threads, deterministic=True)
+
+    def _read(self, split: str, *, decode: bool = True) -> tf.data.Dataset:
+        import tensorflow_datasets as tfds
+
+        encoded = self._builder.as_dataset(split=self._splits[split], as_supervised=True,
+                                           decoders={"image": tfds.decode.SkipDecoding()})
+        return encoded.map(lambda image, label: (self._decode(image), label), **self._parallel) if decode else encoded
+
+    def _decode(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.io.decode_image(image, channels=3, expand_animations=False)
+
+    def _batches(self, dataset: tf.data.Dataset, batch_size: int) -> Iterator[Batch]:
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = self._threads
+        for frame, label in dataset.batch(batch_size).prefetch(1).with_options(options).as_numpy_iterator():
+            yield {"frame": frame, "label": label.astype(np.int32)}
+
+
+def _open(dataset: str, root: str):
+    """The builder of TensorFlow Datasets."""
+    import tensorflow_datasets as tfds
+
+    if not Path(root).is_dir() or not root:
+        raise errors.MissingInputError(f"config.probe.root={root}: expected the folder of {dataset}, found none.")
+    if dataset == "image_folder":
+        return tfds.ImageFolder(root)
+    try:
+        builder = tfds.builder(dataset, data_dir=root)
+    except tfds.core.DatasetNotFoundError as error:
+        raise errors.MissingInputError(f"config.probe.dataset={dataset}: TensorFlow Datasets knows no such builder, and {root} holds "
+                                       "none prepared.") from error
+    if not builder.is_prepared():
+        manual = " ".join((getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) or "").split())
+        raise errors.MissingInputError(
+            f"config.probe.dataset={dataset}: {root} holds no prepared {builder.info.full_name}. Download it yourself and prepare it "
+            f"once: tfds build {dataset} --data_dir={root} --manual_dir=FOLDER_OF_THE_DOWNLOAD. {manual}".strip())
+    return builder
