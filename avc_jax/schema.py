@@ -128,7 +128,8 @@ _PROBE = dict(
     dataset=Key("", "Pictures to classify: empty: frames of the run's own labelled clips; image_folder: train and val folders of "
                 "folders of classes; or the name of a builder of TensorFlow Datasets, such as imagenet2012.", free=True),
     root=Key("", "Folder of probe.dataset: that of an image_folder, or the data_dir of the builder.", free=True),
-    image_size=Key(0, "Side of the pictures of probe.dataset, in pixels; 0: as the network's frames.", low=0, high=4096, free=True),
+    image_size=Key(0, "Side of the pictures of probe.dataset, in pixels; 0: as the network's frames.", low=0, high=4096,
+                   free=True),
     steps=Key(2000, "Steps of training the linear layer; Inception's 100 epochs of ImageNet are 500,000 at batch 256.",
               low=1, high=10**9, free=True),
     batch_size=Key(256, "Pictures per step.", low=1, high=1 << 20, free=True),
@@ -139,9 +140,11 @@ _PROBE = dict(
     label_smoothing=Key(0.1, "Share of the uniform distribution in the target.", low=0.0, high=1.0, free=True),
     augment=Key(True, "Cut, mirror and colour training pictures anew at every step; otherwise their features are computed once, "
                 "from the centre, and kept in memory.", free=True),
-    crop_area=Key((0.05, 1.0), "augment: range of the area of a crop, as a share of the picture's.", low=0.001, high=1.0, free=True),
+    crop_area=Key((0.05, 1.0), "augment: range of the area of a crop, as a share of the picture's.", low=0.001, high=1.0,
+                  free=True),
     crop_aspect=Key((0.75, 4 / 3), "augment: range of the width of a crop over its height.", low=0.01, high=100.0, free=True),
-    brightness=Key(32 / 255, "augment: largest change of brightness, as a share of the full range.", low=0.0, high=1.0, free=True),
+    brightness=Key(32 / 255, "augment: largest change of brightness, as a share of the full range.", low=0.0, high=1.0,
+                   free=True),
     saturation=Key((0.5, 1.5), "augment: range of the factor on HSV saturation.", low=0.0, high=10.0, free=True),
 )
 

@@ -1,6 +1,8 @@
 """Labelled pictures for classification: sets that TensorFlow Datasets reads, and the crops that are cut from pictures."""
 
 import dataclasses
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +36,15 @@ class View:
     seed: int
 
     def random(self, picture: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        """uint8[size, size, 3]: a crop of uint8[h, w, 3] of random place, area and aspect, stretched to a square (arXiv:1409.4842,
-        section 6); a pure function of (seed, number). The whole picture where no such crop fits in."""
+        """uint8[size, size, 3]: a crop of uint8[h, w, 3] of random place, area and aspect, stretched to a square.
+
+        As Inception's (arXiv:1409.4842, section 6), and a pure function of (seed, number). Where no such crop fits in, the
+        whole picture.
+        """
+        seed = tf.stack([np.int64(self.seed), tf.cast(number, tf.int64)])
         begin, length, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(picture), tf.zeros((1, 0, 4)), tf.stack([np.int64(self.seed), tf.cast(number, tf.int64)]), min_object_covered=0.0,
-            aspect_ratio_range=self.aspect, area_range=self.area, max_attempts=10, use_image_if_no_bounding_boxes=True)
+            tf.shape(picture), tf.zeros((1, 0, 4)), seed, min_object_covered=0.0, aspect_ratio_range=self.aspect,
+            area_range=self.area, max_attempts=10, use_image_if_no_bounding_boxes=True)
         return _scale(tf.slice(picture, begin, length), (self.size, self.size))
 
     def centre(self, picture: tf.Tensor) -> tf.Tensor:
@@ -83,45 +89,52 @@ class Pictures:
         have = self._builder.info.splits
         test = next((name for name in TEST_SPLITS if name in have), None)
         if "train" not in have or test is None:
-            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected train "
-                                           f"and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder for each).")
+            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected "
+                                           f"train and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder for each).")
         self._splits = {"train": "train", "test": test}
         self.num_classes = self._builder.info.features["label"].num_classes
         self.num_train = have["train"].num_examples
+        facts = [self._builder.info.full_name, str(root), {name: have[name].num_examples for name in self._splits.values()},
+                 self._builder.info.features["label"].names]
+        self.data_sha256 = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def centres(self, split: str, view: View, batch_size: int) -> Iterator[Batch]:
         """Yields frame uint8[B, size, size, 3] and label int32[B] of every picture of train or test, in order; the last fewer."""
-        return self._batches(self._read(split).map(lambda picture, label: (view.centre(picture), label), **self._parallel), batch_size)
+        def cut(image, label):
+            return view.centre(_decode(image)), label
+
+        return self._batches(self._encoded(split).map(cut, **self._parallel), batch_size)
 
     def random(self, view: View, batch_size: int, *, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
         """Yields this host's share of the training pictures, shuffled and cropped anew in every epoch, for ever; as `centres`."""
-        encoded = self._read("train", decode=False).shard(hosts, host)
-        encoded = encoded.shuffle(_SHUFFLED, seed=view.seed).repeat().enumerate()
+        shuffled = self._encoded("train").shard(hosts, host).shuffle(_SHUFFLED, seed=view.seed).repeat().enumerate()
 
         def cut(number, example):
-            return view.random(self._decode(example[0]), number * hosts + host), example[1]
+            return view.random(_decode(example[0]), number * hosts + host), example[1]
 
-        return self._batches(encoded.map(cut, **self._parallel), batch_size)
+        return self._batches(shuffled.map(cut, **self._parallel), batch_size)
 
     @property
     def _parallel(self):
         return dict(num_parallel_calls=self._threads, deterministic=True)
 
-    def _read(self, split: str, *, decode: bool = True) -> tf.data.Dataset:
+    def _encoded(self, split: str) -> tf.data.Dataset:
+        """(string[] file, int64[] label) of every picture, in order."""
         import tensorflow_datasets as tfds
 
-        encoded = self._builder.as_dataset(split=self._splits[split], as_supervised=True,
-                                           decoders={"image": tfds.decode.SkipDecoding()})
-        return encoded.map(lambda image, label: (self._decode(image), label), **self._parallel) if decode else encoded
-
-    def _decode(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_image(image, channels=3, expand_animations=False)
+        return self._builder.as_dataset(split=self._splits[split], as_supervised=True,
+                                        decoders={"image": tfds.decode.SkipDecoding()})
 
     def _batches(self, dataset: tf.data.Dataset, batch_size: int) -> Iterator[Batch]:
         options = tf.data.Options()
         options.threading.private_threadpool_size = self._threads
         for frame, label in dataset.batch(batch_size).prefetch(1).with_options(options).as_numpy_iterator():
             yield {"frame": frame, "label": label.astype(np.int32)}
+
+
+def _decode(image: tf.Tensor) -> tf.Tensor:
+    """uint8[h, w, 3] of the bytes of a JPEG, PNG, GIF (its first picture) or BMP."""
+    return tf.io.decode_image(image, channels=3, expand_animations=False)
 
 
 def _open(dataset: str, root: str):
@@ -135,11 +148,11 @@ def _open(dataset: str, root: str):
     try:
         builder = tfds.builder(dataset, data_dir=root)
     except tfds.core.DatasetNotFoundError as error:
-        raise errors.MissingInputError(f"config.probe.dataset={dataset}: TensorFlow Datasets knows no such builder, and {root} holds "
-                                       "none prepared.") from error
+        raise errors.MissingInputError(f"config.probe.dataset={dataset}: TensorFlow Datasets knows no such builder, and {root} "
+                                       "holds none prepared.") from error
     if not builder.is_prepared():
         manual = " ".join((getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) or "").split())
         raise errors.MissingInputError(
-            f"config.probe.dataset={dataset}: {root} holds no prepared {builder.info.full_name}. Download it yourself and prepare it "
-            f"once: tfds build {dataset} --data_dir={root} --manual_dir=FOLDER_OF_THE_DOWNLOAD. {manual}".strip())
+            f"config.probe.dataset={dataset}: {root} holds no prepared {builder.info.full_name}. Download it yourself and "
+            f"prepare it once: tfds build {dataset} --data_dir={root} --manual_dir=FOLDER_OF_THE_DOWNLOAD. {manual}".strip())
     return builder

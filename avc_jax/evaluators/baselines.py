@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from avc_jax import losses
+from avc_jax import errors, losses
 from avc_jax.data import pipeline, plan
 from avc_jax.data import visit as visits
 from avc_jax.data.moments import make_format
@@ -27,7 +27,6 @@ from avc_jax.evaluators.base import Network, Row, Setting
 from avc_jax.evaluators.fit import fit
 from avc_jax.systems.base import Batch, Feature, Objective, Parts, System, Variables
 from avc_jax.train import optimizer as optimizers
-
 
 # Pure -------------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +44,7 @@ class Layers(nn.Module):
 
 
 def join(*shares: Variables) -> dict[str, Any]:
-    """One tree of variables of shares that do not overlap within a collection."""
+    """One tree of the variables of all shares; a later one replaces what it has in common with those before."""
     joined: dict[str, Any] = {}
     for share in shares:
         for collection, values in share.items():
@@ -66,40 +65,41 @@ class Classifiers:
         return Objective({**self.system.features, "class": Feature((), "int32")}, self._init, self._loss)
 
     def _init(self, rng: jax.Array, batch: Batch) -> Variables:
-        shares = []
+        trunks, layers = {}, {}
         for number, (modality, trunk) in enumerate(self.parts.trunks.items()):
             rng_trunk, rng_layers = jax.random.split(jax.random.fold_in(rng, number))
-            share = trunk.init(rng_trunk, batch)
-            vector = jax.eval_shape(lambda share, batch, trunk=trunk: trunk.apply(share, batch, None, False)[0], share, batch)
-            layers = self.layers.init(rng_layers, jnp.zeros(vector.shape, vector.dtype))
-            shares += [share, {"params": {self._name(modality): layers["params"]}}]
-        return join(*shares)
+            trunks = join(trunks, trunk.init(rng_trunk, batch))
+            vector = jax.eval_shape(lambda trunks, batch, trunk=trunk: trunk.apply(trunks, batch, None, False)[0], trunks, batch)
+            layers[modality] = self.layers.init(rng_layers, jnp.zeros(vector.shape, vector.dtype))["params"]
+        return trunks | {"params": {"trunks": trunks["params"], "layers": layers}}
 
     def _loss(self, variables: Variables, batch: Batch, rng: jax.Array):
-        new = {name: values for name, values in variables.items() if name != "params"}
-        losses_, metrics = [], {}
+        trunks, parts, metrics = self.trunks(variables), [], {}
         for number, (modality, trunk) in enumerate(self.parts.trunks.items()):
-            vector, changed = trunk.apply({"params": variables["params"], **new}, batch, jax.random.fold_in(rng, number), True)
-            new = join(new, changed)
+            vector, new = trunk.apply(trunks, batch, jax.random.fold_in(rng, number), True)
+            trunks = join(trunks, new)
             logits = self._logits(variables, modality, vector)
             total, count = losses.classification(logits, batch["class"])
-            losses_.append(total / count)
+            parts.append(total / count)
             metrics |= {f"loss_{modality}": (total, count),
                         f"accuracy_{modality}": losses.hits(logits, batch["class"], jnp.ones(logits.shape[:1]))}
-        loss = jnp.sum(jnp.stack(losses_))
-        return loss, new, metrics | {"loss": (loss, jnp.ones(()))}
+        loss = sum(parts)
+        del trunks["params"]
+        return loss, trunks, metrics | {"loss": (loss, jnp.ones(()))}
+
+    @staticmethod
+    def trunks(variables: Variables) -> dict[str, Any]:
+        """The trunks' share of the variables of both classifiers."""
+        return {**variables, "params": variables["params"]["trunks"]}
 
     def probabilities(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         """Modality -> f32[B, K]. Inference mode."""
-        return {modality: jax.nn.softmax(self._logits(variables, modality, trunk.apply(variables, batch, None, False)[0]))
+        trunks = self.trunks(variables)
+        return {modality: jax.nn.softmax(self._logits(variables, modality, trunk.apply(trunks, batch, None, False)[0]))
                 for modality, trunk in self.parts.trunks.items()}
 
     def _logits(self, variables: Variables, modality: str, vector: jax.Array) -> jax.Array:
-        return self.layers.apply({"params": variables["params"][self._name(modality)]}, vector)
-
-    @staticmethod
-    def _name(modality: str) -> str:
-        return f"classes_of_{modality}"
+        return self.layers.apply({"params": variables["params"]["layers"][modality]}, vector)
 
 
 def agreement(one: jax.Array, other: jax.Array) -> jax.Array:
@@ -129,7 +129,7 @@ def fusion_objective(system: System, parts: Parts, frozen: Variables) -> Objecti
     Args:
       system: of which the fields are used.
       parts: of the system.
-      frozen: of the trunks; only shapes are used. `fit` has to be given them.
+      frozen: variables of the trunks, of which only the shapes are used: the loss finds them as the collection `frozen`.
     """
 
     def pooled(variables, batch, rng):
@@ -142,13 +142,17 @@ def fusion_objective(system: System, parts: Parts, frozen: Variables) -> Objecti
 
     def loss(variables, batch, rng):
         vectors = pooled(variables["frozen"], batch, rng)
-        logits, new = parts.fusion.apply({name: value for name, value in variables.items() if name != "frozen"}, vectors, rng, True)
+        logits, new = parts.fusion.apply(_without_frozen(variables), vectors, rng, True)
         label, weight = batch["label"], jnp.ones(batch["label"].shape, jnp.float32)
         total, count = losses.correspondence(logits, label, weight)
-        return total / count, {**new, "frozen": variables["frozen"]}, {"loss": (total, count),
-                                                                      "accuracy": losses.hits(logits, label, weight)}
+        metrics = {"loss": (total, count), "accuracy": losses.hits(logits, label, weight)}
+        return total / count, {**new, "frozen": variables["frozen"]}, metrics
 
     return Objective(system.features, init, loss)
+
+
+def _without_frozen(variables: Variables) -> dict[str, Any]:
+    return {name: values for name, values in variables.items() if name != "frozen"}
 
 
 # The evaluator ----------------------------------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ def fusion_objective(system: System, parts: Parts, frozen: Variables) -> Objecti
 class Baselines:
     """Trains both baselines on the labelled training clips and scores them on the pairs of `AVC`.
 
-    They do not depend on the network that is asked about: it is asked once, and every answer is the same.
+    They do not depend on the network that is asked about: they are trained once, and say nothing of the untrained one.
     """
 
     def __init__(self, setting: Setting):
@@ -168,22 +172,23 @@ class Baselines:
 
     def missing(self) -> str | None:
         if self._setting.system.parts is None:
-            return (f"{self._setting.config.system.name} does not say what its trunks and its fusion are (System.parts), which the "
-                    "supervised baselines are built of.")
+            return (f"{self._setting.config.system.name} does not say what its trunks and its fusion are (System.parts), which "
+                    "the supervised baselines are built of")
         if len(self._classes) < 2 or self._train.num_files < 4:
-            return (f"The training clips are labelled with {len(self._classes)} classes, in {self._train.num_files} files; the "
-                    "supervised baselines need two and four. Give a manifest with labels (config.data.manifest).")
+            return (f"the training clips are labelled with {len(self._classes)} classes, in {self._train.num_files} files, "
+                    "expected two and four at least; the column label of the manifest (config.data.manifest) gives clips their "
+                    "labels")
         if self._heldout.num_files < 2:
-            return (f"Held-out clips with a class that training knows are of {self._heldout.num_files} file(s); the supervised baselines "
-                    "need two.")
+            return (f"the held-out clips with a class that training knows are of {self._heldout.num_files} file(s), expected two "
+                    "at least")
         return None
 
     def __call__(self, network: Network) -> dict[str, Any]:
-        return copy.deepcopy(self._result)
+        return copy.deepcopy(self._result) if network.name == "trained" else {}
 
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
         names = {"direct_combination": "direct combination", "supervised_pretraining": "supervised pretraining"}
-        note = f"Trained on {trained['train_clips']} labelled clips of {trained['classes']} classes; not of this network."
+        note = f"Trained on {trained['train_clips']} labelled clips of {trained['classes']} classes; not of this network"
         return [Row(f"AVC accuracy, {words}", trained[name]["accuracy"], None, 0.5, note=note) for name, words in names.items()]
 
     @functools.cached_property
@@ -193,10 +198,10 @@ class Baselines:
         own, validation = split_files(self._train, config.baselines.validation, config.evaluate.seed)
         classifiers = Classifiers(setting.system, parts, Layers(config.baselines.hidden, len(self._classes)))
         known, seen = self._fit("supervised classifiers", classifiers.objective(), self._classified(own))
-        trunks = {name: known[name] for name in known}
+        trunks = classifiers.trunks(known)
         fusion, _ = self._fit("fusion of supervised trunks", fusion_objective(setting.system, parts, trunks),
                               self._batches(own, "independent", tuple(setting.system.features)), frozen=trunks)
-        fused = join(trunks, {name: values for name, values in fusion.items() if name != "frozen"})
+        fused = join(trunks, _without_frozen(fusion))
 
         def direct(variables, batch):
             return agreement(*classifiers.probabilities(variables, batch).values())
@@ -230,7 +235,7 @@ class Baselines:
     def _classified(self, source: Source) -> Iterator[pipeline.Batch]:
         """Batches of true pairs with their class."""
         number = self._numbers(source)
-        for batch in self._batches(source, "shared", (*self._setting.system.features, "clip")):
+        for batch in self._batches(source, "none", (*self._setting.system.features, "clip")):
             batch["class"] = number[batch.pop("clip")]
             yield batch
 
@@ -245,7 +250,11 @@ class Baselines:
         features = {**setting.system.features, **{name: Feature((), "int32") for name in fields}}
         system = dataclasses.replace(setting.system, features=features, score=score)
         avc = AVC(system, setting.config, source, setting.mesh, setting.quarantine)
-        return avc(variables, keep=keep, on_batch=lambda *_: setting.pulse())
+        result, pairs = avc(variables, keep=keep, on_batch=lambda *_: setting.pulse())
+        if result["clips"] == 0:
+            raise errors.DataError(f"Supervised baselines: none of the {result['skipped']} clips to score can be used; see the "
+                                   "quarantine ledger.")
+        return result, pairs
 
     def _class_accuracy(self, classifiers: Classifiers, variables: Variables, modality: str) -> float:
         """Share of held-out clips with a known class that are classified right: of true pairs, by one of their halves."""

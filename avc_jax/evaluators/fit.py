@@ -4,6 +4,7 @@ It is the step of the train loop without what a run needs besides: no checkpoint
 """
 
 import collections
+import math
 import time
 from collections.abc import Iterator
 
@@ -26,7 +27,8 @@ _SAY_S = 10
 
 
 def fit(what: str, objective: Objective, optimizer: optax.GradientTransformation, batches: Iterator[dict[str, np.ndarray]],
-        setting: Setting, *, num_steps: int, accumulate: int = 1, frozen: Variables | None = None) -> tuple[Variables, dict[str, float]]:
+        setting: Setting, *, num_steps: int, accumulate: int = 1,
+        frozen: Variables | None = None) -> tuple[Variables, dict[str, float]]:
     """Trains from the first step.
 
     Args:
@@ -65,7 +67,8 @@ def fit(what: str, objective: Objective, optimizer: optax.GradientTransformation
             state, metrics = step(state, next(feed))
             recent.append(metrics)
             if time.monotonic() - shown > _SAY_S:
-                setting.say(f"  {what}: step {number} of {num_steps}, loss {average(jax.device_get([metrics])).get('loss', np.nan):.3f}")
+                loss = average(jax.device_get([metrics])).get("loss", math.nan)
+                setting.say(f"  {what}: step {number} of {num_steps}, loss {loss:.3f}")
                 shown = time.monotonic()
     finally:
         feed.close()

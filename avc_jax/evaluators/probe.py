@@ -22,7 +22,8 @@ _ROWS = 4096  # Features that are classified at a time.
 # Pure -------------------------------------------------------------------------------------------------------------------
 
 
-def make_probe(inputs: dict[str, Feature], features: Callable[..., jax.Array], width: int, num_classes: int, smoothing: float) -> Objective:
+def linear(inputs: dict[str, Feature], features: Callable[..., jax.Array], width: int, num_classes: int,
+           smoothing: float) -> Objective:
     """A linear layer on features, as something to train; it begins at zero, where every class is as likely as another.
 
     Args:
@@ -39,7 +40,8 @@ def make_probe(inputs: dict[str, Feature], features: Callable[..., jax.Array], w
         kept = {name: value for name, value in variables.items() if name != "params"}
         logits = classify(variables["params"], features(kept.get("frozen"), batch, rng))
         total, count = losses.classification(logits, batch["label"], smoothing)
-        return total / count, kept, {"loss": (total, count), "accuracy": losses.hits(logits, batch["label"], jnp.ones(logits.shape[:1]))}
+        hits = losses.hits(logits, batch["label"], jnp.ones(logits.shape[:1]))
+        return total / count, kept, {"loss": (total, count), "accuracy": hits}
 
     return Objective(inputs | {"label": Feature((), "int32")}, init, loss)
 
@@ -88,10 +90,11 @@ class Probe:
         if config.probe.dataset and config.probe.image_size:
             self._size = config.probe.image_size
         self._data = probe_data.make(setting, features, self._size)
+        self.data_sha256 = self._data.data_sha256
 
     def missing(self) -> str | None:
         if not self._takes_frames:
-            return f"{self._setting.config.system.name} takes no frames, and the probe classifies pictures."
+            return f"{self._setting.config.system.name} takes no frames, and the probe classifies pictures"
         return self._data.missing()
 
     def __call__(self, network: Network) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Probe:
             train, label = self._data.features(network, "train")
             inputs, batches = {"x": Feature(train.shape[1:], "float32")}, self._rows(train, label)
             features, frozen = (lambda _, batch, rng: batch["x"]), None
-        system = make_probe(inputs, features, test.shape[1], self._data.num_classes, own.label_smoothing)
+        system = linear(inputs, features, test.shape[1], self._data.num_classes, own.label_smoothing)
         schedule = optax.exponential_decay(own.lr, max(1, own.steps // own.lr_decays), own.lr_decay, staircase=True)
         variables, metrics = fit(f"probe of the {network.name} network", system, optax.adam(schedule), batches, self._setting,
                                  num_steps=own.steps, frozen=frozen)
@@ -139,8 +142,8 @@ class Probe:
                 "classes": self._data.num_classes, "steps": self._setting.config.probe.steps}
 
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
-        note = (f"A linear layer on frozen visual features, {trained['classes']} classes, trained on {trained['train']} pictures and "
-                f"scored on {trained['test']}; chance is the commonest classes.")
+        note = (f"A linear layer on frozen visual features, {trained['classes']} classes, trained on {trained['train']} pictures "
+                f"and scored on {trained['test']}; chance is the commonest classes")
         return [Row(f"Linear probe of frames: top-{k} accuracy", trained[f"top{k}"], untrained[f"top{k}"] if untrained else None,
                     trained[f"chance{k}"], note=note) for k in (1, 5) if k == 1 or trained["classes"] > 5]
 

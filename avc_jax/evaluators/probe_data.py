@@ -20,10 +20,17 @@ Batches = Iterator[dict[str, np.ndarray]]
 
 
 class Data(Protocol):
-    """Labelled pictures in two splits, train and test."""
+    """Labelled pictures in two splits, train and test.
+
+    Attributes:
+      num_classes: labels are 0 .. num_classes - 1.
+      num_train: training pictures.
+      data_sha256: digest of the pictures, where they are not the run's own.
+    """
 
     num_classes: int
     num_train: int
+    data_sha256: str
 
     def missing(self) -> str | None:
         """Why these cannot be classified, or None."""
@@ -38,6 +45,8 @@ class Data(Protocol):
 class Clips(Data):
     """Frames of the run's own labelled clips: those in the middle of them, or, for random crops, any."""
 
+    data_sha256 = ""
+
     def __init__(self, setting: Setting, features, view: View):
         self._setting, self._features, self._view = setting, features, view
         self._sources = {"train": setting.train, "test": setting.heldout}
@@ -49,9 +58,9 @@ class Clips(Data):
     def missing(self) -> str | None:
         found = {split: {clip.label for clip in source.clips} - {""} for split, source in self._sources.items()}
         if len(found["train"]) < 2 or not found["test"]:
-            return (f"The training clips are labelled with {len(found['train'])} classes and the held-out ones with {len(found['test'])}; "
-                    "a classifier needs two and one. Give a manifest with labels (config.data.manifest), or pictures "
-                    "(config.probe.dataset).")
+            return (f"the training clips are labelled with {len(found['train'])} classes and the held-out ones with "
+                    f"{len(found['test'])}, expected two and one at least; the column label of the manifest "
+                    "(config.data.manifest) gives clips their labels, and config.probe.dataset names other pictures")
         return None
 
     def features(self, network: Network, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +76,7 @@ class Clips(Data):
         # As much of the frame as a square holds: the crops are cut from that.
         form = dataclasses.replace(make_format(config), size=config.data.frame_short_side)
         plan = Plan(len(source.clips), self._view.seed, config.probe.batch_size)
-        reader = visits.Reader(source, plan, form, self._setting.quarantine, pairing="shared")
+        reader = visits.Reader(source, plan, form, self._setting.quarantine, pairing="none")
         batches = pipeline.train_batches(reader, first_step=0, host=jax.process_index(), hosts=jax.process_count(),
                                          threads=config.data.decode_threads, ahead=config.data.prefetch_batches,
                                          names=("frame", "clip"))
@@ -86,7 +95,8 @@ class Sets(Data):
         self._setting, self._view = setting, view
         self._pictures = Pictures(config.probe.dataset, config.probe.root, threads=config.data.decode_threads)
         self.num_classes, self.num_train = self._pictures.num_classes, self._pictures.num_train
-        self._transfer = jax.jit(lambda variables, frame: setting.system.transfer(variables, {"frame": frame})["video"],
+        self.data_sha256 = self._pictures.data_sha256
+        self._transfer = jax.jit(lambda variables, batch: setting.system.transfer(variables, batch)["video"],
                                  out_shardings=meshes.replicated(setting.mesh))
 
     def missing(self) -> str | None:
@@ -100,15 +110,16 @@ class Sets(Data):
         for batch in self._pictures.centres(split, self._view, size):
             self._setting.pulse()
             frame = np.pad(batch["frame"], [(0, size - len(batch["frame"]))] + 3 * [(0, 0)])
-            frame = frame[jax.process_index() * own :][:own]
-            rows = self._transfer(network.variables, to_devices({"frame": frame}, meshes.batch_sharding(self._setting.mesh))["frame"])
+            rows = to_devices({"frame": frame[jax.process_index() * own :][:own]}, meshes.batch_sharding(self._setting.mesh))
+            rows = self._transfer(network.variables, rows)
             found.append((np.asarray(rows)[: len(batch["label"])], batch["label"]))
         values, labels = zip(*found, strict=True)
         return np.concatenate(values), np.concatenate(labels)
 
     def crops(self) -> Batches:
         hosts = jax.process_count()
-        return self._pictures.random(self._view, self._setting.config.probe.batch_size // hosts, host=jax.process_index(), hosts=hosts)
+        return self._pictures.random(self._view, self._setting.config.probe.batch_size // hosts, host=jax.process_index(),
+                                     hosts=hosts)
 
 
 def make(setting: Setting, features, size: int) -> Data:

@@ -1,6 +1,7 @@
 """Retrieval within and across modalities, for systems that have a common space (arXiv:1712.06651, section 3.2)."""
 
 import csv
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ _BLOCK = 1 << 22  # Numbers of the largest array of a block of queries.
 
 
 def ndcg(scores: np.ndarray, relevance: np.ndarray, k: int, gain: str) -> np.ndarray:
-    """Normalised discounted cumulative gain of rankings: sum_r g(r) / log2(r + 1) over ranks r <= k, over that of the best ranking.
+    """Normalised discounted cumulative gain: the sum of g / log2(rank + 1) over ranks 1 .. k, over that of the best ranking.
 
     Each of several items with one score is worth their mean gain, which is the expectation over their orders (McSherry &
     Najork, ECIR 2008); constant scores therefore give what a random ranking is expected to give.
@@ -140,12 +141,12 @@ def read_relevance(path: Path, classes: list[str]) -> np.ndarray:
     except OSError as error:
         raise errors.MissingInputError(f"config.retrieval.relevance={path} cannot be read: {error.strerror}.") from error
     except (ValueError, csv.Error) as error:
-        raise errors.DataError(f"config.retrieval.relevance={path}: expected a header of classes, and rows of a class and as many "
-                               f"numbers; found otherwise: {error}.") from error
+        raise errors.DataError(f"config.retrieval.relevance={path}: expected a header of classes, and rows of a class and as "
+                               f"many numbers; found otherwise: {error}.") from error
     lacking = [name for name in classes if name not in table or name not in header[1:]]
     if lacking:
-        raise errors.DataError(f"config.retrieval.relevance={path} has no row or no column for {', '.join(lacking)}, which clips are "
-                               "labelled with.")
+        raise errors.DataError(f"config.retrieval.relevance={path} has no row or no column for {', '.join(lacking)}, which clips "
+                               "are labelled with.")
     matrix = np.array([[table[row][column] for column in classes] for row in classes])
     if not (np.isfinite(matrix) & (matrix >= 0)).all():
         raise errors.DataError(f"config.retrieval.relevance={path} holds numbers that are negative or not finite.")
@@ -171,13 +172,14 @@ class Retrieval:
         self._classes = sorted({clip.label for clip in setting.heldout.clips} - {""})
         given = setting.config.retrieval.relevance
         self._relevance = read_relevance(Path(given), self._classes) if given else np.eye(len(self._classes))
+        self.data_sha256 = hashlib.sha256(self._relevance.tobytes()).hexdigest() if given else ""
 
     def missing(self) -> str | None:
         if not self._setting.system.common_space:
-            return (f"The embeddings of {self._setting.config.system.name} with this config have no common space, in which an image "
-                    "and a sound can be compared.")
+            return (f"the embeddings of {self._setting.config.system.name} with this config have no common space, in which an "
+                    "image and a sound can be compared")
         if len(self._setting.heldout.clips) < 2:
-            return f"There are {len(self._setting.heldout.clips)} held-out clips, and a choice needs two."
+            return f"found {len(self._setting.heldout.clips)} held-out clips, expected two at least"
         return None
 
     def __call__(self, network: Network) -> dict[str, Any]:
@@ -198,9 +200,9 @@ class Retrieval:
         own = self._setting.config.retrieval
         of_clip = np.searchsorted(self._classes, labels)
         for query, item in itertools.product(WORDS, repeat=2):
-            found = mean_ndcg(values[query], values[item], lambda block: self._relevance[of_clip[block]][:, of_clip], k=own.k, gain=own.gain,
-                              leave_out_own=query == item and not own.keep_query)
-            directions[f"{WORDS[query]} to {WORDS[item]}"] |= found
+            directions[f"{WORDS[query]} to {WORDS[item]}"] |= mean_ndcg(
+                values[query], values[item], lambda block: self._relevance[of_clip[block]][:, of_clip], k=own.k, gain=own.gain,
+                leave_out_own=query == item and not own.keep_query)
 
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
         return [row for direction, found in trained["directions"].items()
@@ -209,7 +211,8 @@ class Retrieval:
 
 def _find_own(queries: np.ndarray, items: np.ndarray) -> dict[str, Any]:
     """How well f32[n, D] find the items f32[n, D] in the same places."""
-    found = np.concatenate([ranks(scores, np.arange(block.start, block.stop)) for block, scores in rank_blocks(queries, items, 1)])
+    found = np.concatenate([ranks(scores, np.arange(block.start, block.stop))
+                            for block, scores in rank_blocks(queries, items, 1)])
     return {"recall": recalls(found), "chance_recall": chance_recalls(len(items)),
             "median_rank": float(np.median(found)), "chance_median_rank": (len(items) + 1) / 2}
 
@@ -223,13 +226,13 @@ def _rows(direction: str, found: dict[str, Any], untrained: dict[str, Any] | Non
 
     if found.get("ndcg") is not None:
         yield Row(f"Retrieval, {direction}: nDCG@{whole['k']}", found["ndcg"], other("ndcg"), found["chance"], "number",
-                  f"{found['queries']} queries among {whole['labelled']} labelled clips.")
+                  f"{found['queries']} queries among {whole['labelled']} labelled clips")
     for k, value in found.get("recall", {}).items():
         yield Row(f"Retrieval, {direction}: recall at {k}", value, other("recall", k), found["chance_recall"][k], "share",
-                  f"The other half of the same clip, among {whole['clips']}.")
+                  f"The other half of the same clip, among {whole['clips']}")
     if "median_rank" in found:
         yield Row(f"Retrieval, {direction}: median rank", found["median_rank"], other("median_rank"), found["chance_median_rank"],
-                  "number", f"The smaller the better, 1 is the best of {whole['clips']}.")
+                  "number", f"The smaller the better, 1 is the best of {whole['clips']}")
 
 
 def make(setting: Setting, features) -> Retrieval:

@@ -46,7 +46,8 @@ def _accumulated_gradients(system: Objective, params, collections, batch, rng, p
     return jax.tree.map(lambda grad: grad / pieces, grads), collections, loss / pieces, metrics
 
 
-def make_step(system: Objective, optimizer: optax.GradientTransformation, *, seed: int, accumulate: int = 1, ema_decay: float = 0.0):
+def make_step(system: Objective, optimizer: optax.GradientTransformation, *, seed: int, accumulate: int = 1,
+              ema_decay: float = 0.0):
     """Builds (state, batch) -> (state, metrics), pure: the randomness of a step comes from (seed, step) alone.
 
     A step whose loss or gradient is not finite advances `step`, counts in `skipped`, and changes nothing else.
