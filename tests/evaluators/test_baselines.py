@@ -1,5 +1,6 @@
 """The supervised baselines: closed forms, gradients where they belong, and both on clips whose classes are seen and heard."""
 
+import dataclasses
 import itertools
 
 import asking
@@ -49,21 +50,21 @@ def test_threshold_may_accept_or_refuse_everything():
     assert baselines.best_threshold(score, np.array([0, 0])) >= 0.4
 
 
-def test_parts_joined_are_the_variables_of_the_system():
-    for head in ("l3", "ave"):
-        system = systems.make(tiny.config(system__head=head))
-        batch, key = tiny.zeros(system, 2), jax.random.key(0)
-        shares = [jax.eval_shape(part.init, key, batch) for part in system.parts.trunks.values()]
-        pooled = {modality: jax.eval_shape(lambda share, part=part: part.apply(share, batch, None, False)[0], share)
-                  for (modality, part), share in zip(system.parts.trunks.items(), shares, strict=True)}
-        shares.append(jax.eval_shape(system.parts.fusion.init, key, pooled))
-        wanted = jax.eval_shape(system.init, key, batch)
-        assert jax.tree.map(lambda leaf: leaf.shape, baselines.join(*shares)) == jax.tree.map(lambda leaf: leaf.shape, dict(wanted))
-
-
 @pytest.fixture(scope="module", params=["l3", "ave"])
 def system(request):
     return systems.make(tiny.config(system__head=request.param))
+
+
+def test_parts_joined_are_the_variables_of_the_system(system):
+    batch, key = tiny.zeros(system, 2), jax.random.key(0)
+
+    def init(key):
+        trunks = baselines.join(*(part.init(key, batch) for part in system.parts.trunks.values()))
+        pooled = {modality: part.apply(trunks, batch, None, False)[0] for modality, part in system.parts.trunks.items()}
+        return baselines.join(trunks, system.parts.fusion.init(key, pooled))
+
+    found, wanted = jax.eval_shape(init, key), jax.eval_shape(system.init, key, batch)
+    assert jax.tree.map(lambda leaf: leaf.shape, found) == jax.tree.map(lambda leaf: leaf.shape, dict(wanted))
 
 
 def test_parts_judge_as_the_system_does(system):
@@ -129,7 +130,8 @@ def test_frozen_trunks_stay_bit_for_bit_while_the_fusion_learns(tmp_path):
 
 
 def test_no_file_is_on_both_sides_of_a_split():
-    clips = tuple(sources.Clip(f"{file}.mp4", file, "train", "a", start, start + 1) for file in range(0, 40, 2) for start in range(3))
+    clips = tuple(sources.Clip(f"{file}.mp4", file, "train", "a", start, start + 1)
+                  for file in range(0, 40, 2) for start in range(3))
     source = sources.Source(sources.Path("."), clips)
     rest, chosen = baselines.split_files(source, 0.25, seed=0)
     assert (rest.num_files, chosen.num_files) == (15, 5)
@@ -194,8 +196,6 @@ def test_clips_that_do_not_suffice_are_told(labelled, tmp_path):
 
 
 def test_system_without_parts_is_not_asked(labelled, tmp_path):
-    import dataclasses
-
     asked = evaluator(labelled, tmp_path)
     setting = dataclasses.replace(asked._setting, system=dataclasses.replace(asked._setting.system, parts=None))
     assert "System.parts" in baselines.make(setting, None).missing()
