@@ -83,13 +83,15 @@ class Pictures:
 
         Raises:
           MissingInputError: there is no such set, or it has not been prepared, or lacks a split.
+
+        Batches raise DataError where a picture cannot be decoded.
         """
         self._builder = _open(dataset, root)
         self._threads = threads or os.cpu_count() or 1
-        have = self._builder.info.splits
+        have = {name: split for name, split in self._builder.info.splits.items() if split.num_examples}
         test = next((name for name in TEST_SPLITS if name in have), None)
         if "train" not in have or test is None:
-            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected "
+            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected pictures in "
                                            f"train and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder for each).")
         self._splits = {"train": "train", "test": test}
         self.num_classes = self._builder.info.features["label"].num_classes
@@ -128,8 +130,12 @@ class Pictures:
     def _batches(self, dataset: tf.data.Dataset, batch_size: int) -> Iterator[Batch]:
         options = tf.data.Options()
         options.threading.private_threadpool_size = self._threads
-        for frame, label in dataset.batch(batch_size).prefetch(1).with_options(options).as_numpy_iterator():
-            yield {"frame": frame, "label": label.astype(np.int32)}
+        try:
+            for frame, label in dataset.batch(batch_size).prefetch(1).with_options(options).as_numpy_iterator():
+                yield {"frame": frame, "label": label.astype(np.int32)}
+        except tf.errors.InvalidArgumentError as error:
+            raise errors.DataError(f"A picture of config.probe.dataset={self._builder.name} cannot be decoded: "
+                                   f"{error.message}") from error
 
 
 def _decode(image: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,7 @@ def fit(what: str, objective: Objective, optimizer: optax.GradientTransformation
     finally:
         feed.close()
     skipped, budget = int(state.skipped), setting.config.train.nonfinite_budget
-    if skipped > budget:
+    if skipped > budget or skipped == num_steps:
         raise errors.DivergedError(f"{what}: loss or gradient was not finite in {skipped} of {num_steps} steps, more than "
                                    f"config.train.nonfinite_budget = {budget}; lower its learning rate.")
     return states.inference_variables(state), average(jax.device_get(list(recent)))

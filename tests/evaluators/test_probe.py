@@ -163,13 +163,12 @@ def test_any_builder_of_tensorflow_datasets_that_is_prepared_is_read(tmp_path):
 
     class TinyPictures(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = tmp_path  # where TensorFlow Datasets looks for citations
 
         def _info(self):
-            return self.dataset_info_from_configs(
+            return tfds.core.DatasetInfo(
+                builder=self, supervised_keys=("image", "label"),
                 features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3)),
-                                                     "label": tfds.features.ClassLabel(num_classes=4)}),
-                supervised_keys=("image", "label"))
+                                                     "label": tfds.features.ClassLabel(num_classes=4)}))
 
         def _split_generators(self, manager):
             return {"train": self._generate_examples(8), "validation": self._generate_examples(4)}
@@ -190,7 +189,7 @@ def test_any_builder_of_tensorflow_datasets_that_is_prepared_is_read(tmp_path):
 @pytest.mark.parametrize(("dataset", "root", "part"), [
     ("image_folder", "", "expected the folder of image_folder, found none"),
     ("image_folder", "nowhere", "nowhere: expected the folder"),
-    ("image_folder", "empty", "found splits none; expected train and one of validation, val, test"),
+    ("image_folder", "empty", "found splits none; expected pictures in train and one of validation, val, test"),
     ("imagenet2012", "empty", "tfds build imagenet2012 .* ILSVRC2012"),
     ("no_such_pictures", "empty", "knows no such builder"),
 ])
@@ -198,6 +197,14 @@ def test_pictures_that_are_not_there_are_told_with_what_to_do(tmp_path, dataset,
     (tmp_path / "empty").mkdir()
     with pytest.raises(errors.MissingInputError, match=part):
         images.Pictures(dataset, str(tmp_path / root) if root else "")
+
+
+def test_picture_that_cannot_be_decoded_is_told(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "0.png").write_bytes(b"no picture at all")
+    with pytest.raises(errors.DataError, match=r"image_folder cannot be decoded"):
+        list(images.Pictures("image_folder", str(tmp_path)).centres("test", VIEW, 4))
 
 
 # The evaluator ----------------------------------------------------------------------------------------------------------
