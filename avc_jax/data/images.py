@@ -91,8 +91,9 @@ class Pictures:
         have = {name: split for name, split in self._builder.info.splits.items() if split.num_examples}
         test = next((name for name in TEST_SPLITS if name in have), None)
         if "train" not in have or test is None:
-            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected pictures in "
-                                           f"train and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder for each).")
+            raise errors.MissingInputError(f"config.probe.dataset={dataset}: found splits {', '.join(have) or 'none'}; expected "
+                                           f"pictures in train and one of {', '.join(TEST_SPLITS)} (an image_folder has a folder "
+                                           "for each).")
         self._splits = {"train": "train", "test": test}
         self.num_classes = self._builder.info.features["label"].num_classes
         self.num_train = have["train"].num_examples
