@@ -65,7 +65,8 @@ class Classifiers:
         return Objective({**self.system.features, "class": Feature((), "int32")}, self._init, self._loss)
 
     def _init(self, rng: jax.Array, batch: Batch) -> Variables:
-        trunks, layers = {}, {}
+        trunks: dict[str, Any] = {}
+        layers = {}
         for number, (modality, trunk) in enumerate(self.parts.trunks.items()):
             rng_trunk, rng_layers = jax.random.split(jax.random.fold_in(rng, number))
             trunks = join(trunks, trunk.init(rng_trunk, batch))
@@ -74,7 +75,8 @@ class Classifiers:
         return trunks | {"params": {"trunks": trunks["params"], "layers": layers}}
 
     def _loss(self, variables: Variables, batch: Batch, rng: jax.Array):
-        trunks, parts, metrics = self.trunks(variables), [], {}
+        trunks, parts = self.trunks(variables), []
+        metrics: dict[str, tuple[jax.Array, jax.Array]] = {}
         for number, (modality, trunk) in enumerate(self.parts.trunks.items()):
             vector, new = trunk.apply(trunks, batch, jax.random.fold_in(rng, number), True)
             trunks = join(trunks, new)
