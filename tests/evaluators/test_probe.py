@@ -160,6 +160,7 @@ def test_any_builder_of_tensorflow_datasets_that_is_prepared_is_read(tmp_path):
     import tensorflow_datasets as tfds
 
     class TinyPictures(tfds.core.GeneratorBasedBuilder):
+        __module__ = "__main__"  # of no package, in which TensorFlow Datasets would look for files about it
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
