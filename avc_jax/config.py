@@ -83,7 +83,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
                                  f"the {window} samples of the window.")
     if data.window_s < config.audio.stft_window_s:
         raise errors.ConfigError("config.data.window_s is shorter than config.audio.stft_window_s.")
-    for path, (low, high) in (("augment.saturation", config.augment.saturation), ("augment.gain", config.augment.gain)):
+    probe = config.probe
+    for path, (low, high) in (("augment.saturation", config.augment.saturation), ("augment.gain", config.augment.gain),
+                              ("probe.crop_area", probe.crop_area), ("probe.crop_aspect", probe.crop_aspect),
+                              ("probe.saturation", probe.saturation)):
         if low > high:
             raise errors.ConfigError(f"config.{path}: found {(low, high)}, expected the smaller number first.")
     if abs(sum(data.split_fractions) - 1) > 1e-6:

@@ -20,6 +20,21 @@ def correspondence(logits: jax.Array, label: jax.Array, weight: jax.Array) -> tu
     return jnp.sum(nats * weight), jnp.sum(weight)
 
 
+def classification(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
+    """Softmax cross-entropy over K classes, in nats; a label is one-hot mixed with the uniform distribution.
+
+    Args:
+      logits: f32[B, K].
+      label: int32[B].
+      smoothing: share of the uniform distribution (arXiv:1512.00567, section 7).
+
+    Returns:
+      (f32[] sum, f32[] count).
+    """
+    target = optax.smooth_labels(jax.nn.one_hot(label, logits.shape[-1]), smoothing)
+    return jnp.sum(optax.softmax_cross_entropy(logits, target)), jnp.float32(len(label))
+
+
 def hits(logits: jax.Array, label: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How many rows of f32[B, 2] logits are largest at their label, and how many rows count: (f32[], f32[])."""
     return jnp.sum((jnp.argmax(logits, -1) == label) * weight), jnp.sum(weight)

@@ -162,8 +162,52 @@ _CLUSTERING = dict(
     restarts=Key(10, "Runs of k-means, of which the tightest is taken.", low=1, high=1000, free=True),
 )
 
+# Of the numbers of the ImageNet probe, the paper gives the architecture alone and refers to Inception-v3 (arXiv:1512.00567).
+_PROBE = dict(
+    dataset=Key("", "Pictures to classify: empty: frames of the run's own labelled clips; image_folder: train and val folders of "
+                "folders of classes; or the name of a builder of TensorFlow Datasets, such as imagenet2012.", free=True),
+    root=Key("", "Folder of probe.dataset: that of an image_folder, or the data_dir of the builder.", free=True),
+    image_size=Key(0, "Side of the pictures of probe.dataset, in pixels; 0: as the network's frames.", low=0, high=4096,
+                   free=True),
+    steps=Key(2000, "Steps of training the linear layer; Inception's 100 epochs of ImageNet are 500,000 at batch 256.",
+              low=1, high=10**9, free=True),
+    batch_size=Key(256, "Pictures per step.", low=1, high=1 << 20, free=True),
+    lr=Key(1e-3, "Learning rate of Adam at the first step.", low=0.0, high=1e3, free=True),
+    lr_decay=Key(0.94, "Factor on the learning rate, applied lr_decays times, evenly spaced over the steps.",
+                 low=0.0, high=1.0, free=True),
+    lr_decays=Key(50, "How often; Inception-v3: every other epoch of 100.", low=1, high=10**6, free=True),
+    label_smoothing=Key(0.1, "Share of the uniform distribution in the target.", low=0.0, high=1.0, free=True),
+    augment=Key(True, "Cut, mirror and colour training pictures anew at every step; otherwise their features are computed once, "
+                "from the centre, and kept in memory.", free=True),
+    crop_area=Key((0.05, 1.0), "augment: range of the area of a crop, as a share of the picture's.", low=0.001, high=1.0,
+                  free=True),
+    crop_aspect=Key((0.75, 4 / 3), "augment: range of the width of a crop over its height.", low=0.01, high=100.0, free=True),
+    brightness=Key(32 / 255, "augment: largest change of brightness, as a share of the full range.", low=0.0, high=1.0,
+                   free=True),
+    saturation=Key((0.5, 1.5), "augment: range of the factor on HSV saturation.", low=0.0, high=10.0, free=True),
+)
+
+_BASELINES = dict(
+    steps=Key(10000, "Steps of training the supervised classifiers, and then again of training the fusion.",
+              low=1, high=10**9, free=True),
+    hidden=Key(128, "Units between a trunk and its classes.", low=1, high=1 << 16, free=True),
+    validation=Key(0.1, "Share of the training files on which the threshold of direct combination is chosen.",
+                   low=0.001, high=0.9, free=True),
+)
+
+_RETRIEVAL = dict(
+    k=Key(30, "Places of a ranking that nDCG looks at.", low=1, high=1000, free=True),
+    gain=Key("exponential", "What relevance r is worth: r (linear) or 2^r - 1 (exponential); the paper does not say.",
+             choices=("linear", "exponential"), free=True),
+    relevance=Key("", "CSV of the relevance of classes to each other: a header of classes, and a row for each, its name first; "
+                  "empty: 1 for the same class, else 0.", free=True),
+    keep_query=Key(False, "Whether a query is among the candidates of its own modality, where it comes first; the paper does not "
+                   "say.", free=True),
+)
+
 SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
-                 evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING)
+                 evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING, probe=_PROBE,
+                 baselines=_BASELINES, retrieval=_RETRIEVAL)
 
 
 def schema(system: str) -> dict[str, dict[str, Key]]:

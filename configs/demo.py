@@ -34,4 +34,6 @@ def get_config():
     config.train.evaluate_every = 250
     config.transfer.subclips = 4
     config.transfer.cost = 1e-3
+    config.probe.augment = False
+    config.probe.steps = 1000
     return config

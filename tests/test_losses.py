@@ -55,3 +55,14 @@ def test_hits_count_the_rows_whose_largest_logit_is_at_the_label():
 def test_large_logits_do_not_overflow():
     total, _ = losses.correspondence(np.array([[1e4, -1e4]], np.float32), np.array([1]), np.ones(1, np.float32))
     assert float(total) == pytest.approx(2e4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_classification_is_the_cross_entropy_with_a_smoothed_label(smoothing):
+    rng = np.random.default_rng(0)
+    logits, label = rng.normal(size=(6, 5)), rng.integers(0, 5, 6)
+    total, count = losses.classification(logits.astype(np.float32), label, smoothing)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    wanted = -((1 - smoothing) * log_p[np.arange(6), label] + smoothing * log_p.mean(1)).sum()
+    np.testing.assert_allclose(total, wanted, rtol=1e-5)
+    assert float(count) == 6

@@ -25,25 +25,67 @@ class Feature:
 
 
 @dataclasses.dataclass(frozen=True)
-class System:
-    """What a published system offers.
+class Part:
+    """A part of a network, with its own share of the variables.
+
+    Attributes:
+      init: (rng, inputs) -> variables.
+      apply: (variables, inputs, rng, train) -> (f32[B, C], new mutable collections). With a key the inputs are augmented as in
+        training, with None they are taken as they are; `train` says whether normalisation uses the batch's statistics.
+    """
+
+    init: Callable[[jax.Array, Any], Variables]
+    apply: Callable[[Variables, Any, jax.Array | None, bool], tuple[jax.Array, Variables]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A system taken apart, for who puts it together otherwise, such as the baselines of evaluators.
+
+    The shares of the variables do not overlap, and joined they are variables of the system.
+
+    Attributes:
+      trunks: modality -> Part, from a batch to what the trunk hands on: f32[B, C].
+      fusion: Part, from modality -> f32[B, C] to f32[B, 2] logits; column 1 says "these belong together".
+    """
+
+    trunks: Mapping[str, Part]
+    fusion: Part
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What can be trained: all that the training step asks for.
 
     Attributes:
       features: field -> Feature; the input layer builds exactly these.
       init: (rng, batch) -> variables. `batch` may be zeros.
       loss: (variables, batch, rng) -> (f32[] loss, new mutable collections, metrics). Training mode.
+    """
+
+    features: Mapping[str, Feature]
+    init: Callable[[jax.Array, Batch], Variables]
+    loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Variables, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class System(Objective):
+    """What a published system offers, beside its objective.
+
+    Attributes:
       embed: (variables, batch) -> modality -> f32[B, D]. Inference mode. Like `maps` and `transfer` it answers for the modalities
         that the batch holds the inputs of, so a batch of sounds alone will do.
       maps: (variables, batch) -> modality -> f32[B, H, W, C], activations over the frame (rows, columns), and over the sound
         (frequency, time), in the places that they answer to. Inference mode.
       transfer: (variables, batch) -> modality -> f32[B, D], the features that the paper hands to classifiers. Inference mode.
       score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together.
+      common_space: whether the embeddings of the modalities lie in one space, where near means alike.
+      parts: the system taken apart into trunks and fusion; None where it has no such parts.
     """
 
-    features: Mapping[str, Feature]
-    init: Callable[[jax.Array, Batch], Variables]
-    loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Variables, Metrics]]
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
     maps: Callable[[Variables, Batch], dict[str, jax.Array]]
     transfer: Callable[[Variables, Batch], dict[str, jax.Array]]
     score: Callable[[Variables, Batch], jax.Array]
+    common_space: bool = False
+    parts: Parts | None = None

@@ -200,6 +200,30 @@ def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer
     return dict(embed=embed, maps=maps, transfer=transfer)
 
 
+def _parts(net: L3Net, inputs: Callable[..., tuple[jax.Array, jax.Array]]) -> base.Parts:
+    """The trunks up to pool4, and the head."""
+
+    def trunk(place: int, to_map: Callable) -> base.Part:
+        def pool4(module, x, train):
+            return global_max_pool(to_map(module, x, train)).astype(jnp.float32)
+
+        def init(rng, batch):
+            return net.init(rng, inputs(batch)[place], False, method=pool4)
+
+        def apply(variables, batch, rng, train):
+            return net.apply(variables, inputs(batch, rng)[place], train, method=pool4, mutable=["batch_stats"])
+
+        return base.Part(init, apply)
+
+    def join(module, pooled):
+        return module.fuse(*module.fusion.project(pooled["video"], pooled["audio"]))
+
+    return base.Parts(
+        trunks={"video": trunk(0, L3Net.vision_map), "audio": trunk(1, L3Net.sound_map)},
+        fusion=base.Part(lambda rng, pooled: net.init(rng, pooled, method=join),
+                         lambda variables, pooled, rng, train: (net.apply(variables, pooled, method=join), {})))
+
+
 def make(config) -> base.System:
     """Builds the pure functions of L3-Net from a checked config.
 
@@ -257,4 +281,5 @@ def make(config) -> base.System:
             "file": base.Feature((), "int32", "index of the file that the frame is from"),
         },
         init=init, loss=loss, score=score, **_outputs(net, spectrogram, config.system.transfer_tap),
+        common_space=config.system.head == "ave", parts=_parts(net, inputs),
     )

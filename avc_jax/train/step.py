@@ -6,7 +6,7 @@ import optax
 from jax.sharding import Mesh
 
 from avc_jax.parallel import mesh as meshes
-from avc_jax.systems.base import System
+from avc_jax.systems.base import Objective
 from avc_jax.train.state import State
 
 # Which operations XLA hands to YNNPACK on a CPU. jaxlib 0.10.2 hands it convolutions, whose kernel gradients are then up to three
@@ -14,7 +14,7 @@ from avc_jax.train.state import State
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 
-def _gradients(system: System, params, collections, batch, rng):
+def _gradients(system: Objective, params, collections, batch, rng):
     """Loss gradients over one piece of a batch: (grads, new collections, loss, metrics)."""
 
     def objective(params):
@@ -25,7 +25,7 @@ def _gradients(system: System, params, collections, batch, rng):
     return grads, dict(new), loss, metrics
 
 
-def _accumulated_gradients(system: System, params, collections, batch, rng, pieces: int):
+def _accumulated_gradients(system: Objective, params, collections, batch, rng, pieces: int):
     """Mean gradients over `pieces` equal parts of the batch, one after another, so that one part's activations live."""
     # Rows i, i + pieces, ... form a part: every device keeps a share of each part, and no row moves between devices.
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, pieces, *x.shape[1:]), 1, 0), batch)
@@ -46,7 +46,8 @@ def _accumulated_gradients(system: System, params, collections, batch, rng, piec
     return jax.tree.map(lambda grad: grad / pieces, grads), collections, loss / pieces, metrics
 
 
-def make_step(system: System, optimizer: optax.GradientTransformation, *, seed: int, accumulate: int = 1, ema_decay: float = 0.0):
+def make_step(system: Objective, optimizer: optax.GradientTransformation, *, seed: int, accumulate: int = 1,
+              ema_decay: float = 0.0):
     """Builds (state, batch) -> (state, metrics), pure: the randomness of a step comes from (seed, step) alone.
 
     A step whose loss or gradient is not finite advances `step`, counts in `skipped`, and changes nothing else.
