@@ -46,7 +46,7 @@ def render(description: dict[str, Any]) -> str:
 def _identity(description: dict[str, Any]) -> str:
     system = importlib.import_module(f"avc_jax.systems.{description['system']}")
     step = description["step"]
-    return (system.__doc__ or "").strip() + "\n\n" + _table(("", ""), [
+    return (system.__doc__ or "").strip() + "\n\n" + _list([
         ("system", description["system"]),
         ("parameters", count(description["parameters"])),
         ("sha256 of the parameters", f"`{description['params_sha256']}`"),
@@ -58,13 +58,13 @@ def _identity(description: dict[str, Any]) -> str:
 def _training(description: dict[str, Any]) -> str:
     run = description.get("run")
     others = {name: value for name, value in description.items() if name not in _KNOWN}
-    told = [_table(("", ""), [(name, _plain(value)) for name, value in others.items()])] if others else []
+    told = [_list([(name, _plain(value)) for name, value in others.items()])] if others else []
     if run is None:
         return "\n\n".join(["Unknown: this model does not come from a run of avc_jax, or the run left no results.", *told])
     data, training = run["data"], run["train"]
     splits = ", ".join(f"{name} {count(clips)}" for name, clips in data.get("splits", {}).items())
     pairs = f"{count(training['pairs'])}, at step {count(training['step'])}" if "pairs" in training else UNKNOWN
-    return "\n\n".join([_table(("", ""), [
+    return "\n\n".join([_list([
         ("name of the data's folder", data.get("name", UNKNOWN)),
         ("clips", count(data["clips"]) if "clips" in data else UNKNOWN),
         ("clips by split", splits or UNKNOWN),
@@ -163,12 +163,16 @@ def _licence(description: dict[str, Any]) -> str:
 def _config(description: dict[str, Any]) -> str:
     config = {section: dict(keys) for section, keys in description["config"].items()}
     for name in ("root", "manifest"):  # of the machine, not of the model
-        config["data"][name] = str(config["data"].get(name, "")).rstrip("/").rpartition("/")[2]
-    return f"```json\n{json.dumps(config, indent=1)}\n```"
+        config["data"][name] = str(config["data"][name]).rstrip("/").rpartition("/")[2]
+    told = ""
+    if "run" not in description:  # nobody trained it with the rest
+        config = {section: config[section] for section in ("system", "audio")}
+        told = "Of the network and its front end; how it was trained is unknown.\n\n"
+    return f"{told}```json\n{json.dumps(config, indent=1)}\n```"
 
 
 def _versions(description: dict[str, Any]) -> str:
-    return _table(("", "version"), description["versions"].items())
+    return _list(description["versions"].items())
 
 
 def _used(description: dict[str, Any]) -> list[str]:
@@ -191,8 +195,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
 
 
+def _list(facts: Iterable[tuple[str, object]]) -> str:
+    return "\n".join(f"- {_cell(name)}: {_cell(value)}" for name, value in facts)
+
+
 def _cell(value: object) -> str:
-    """A value that stays within its cell, whatever is in it."""
+    """A value that stays within its cell or line, whatever is in it."""
     return html.escape(" ".join(str(value).split()), quote=False).replace("|", "\\|") or NONE
 
 

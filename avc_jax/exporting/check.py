@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -81,7 +81,7 @@ def read_back(form: ModuleType, folder: Path, model: Model, trials: Sequence[Tri
                for found, trial in zip(results, trials, strict=True))
 
 
-def _run(script: Path, batches: list[dict[str, np.ndarray]], names: list[str], without: tuple[str, ...]) -> list[dict]:
+def _run(script: Path, batches: list[dict[str, Any]], names: list[str], without: tuple[str, ...]) -> list[dict]:
     """What the script makes of batches; each travels under a name of `names`, and so does what comes back."""
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import tensorflow as tf
+from jax.experimental import jax2tf
 
 from avc_jax.exporting.programs import PLATFORMS, Program
 from avc_jax.model import Model
@@ -15,9 +17,6 @@ WITHOUT = ("avc_jax", "jax", "jaxlib")
 
 def write(folder: Path, model: Model, programs: Sequence[Program]) -> None:
     """Writes `savedmodel/`."""
-    import tensorflow as tf
-    from jax.experimental import jax2tf
-
     variables = jax.tree.map(lambda leaf: tf.Variable(leaf, trainable=False), jax.device_get(model.variables))
     module, signatures = tf.Module(), {}
     module.held = variables  # what TensorFlow saves

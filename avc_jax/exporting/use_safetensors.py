@@ -23,7 +23,7 @@ def load():
 
 def tree(arrays):
     """Paths joined by dots as nested dicts."""
-    root = {}
+    root: dict = {}
     for path, array in arrays.items():
         *folders, name = path.split(".")
         place = root
@@ -35,11 +35,13 @@ def tree(arrays):
 
 def run(inputs):
     """dict of arrays -> dict of arrays: the embedding of each modality, and the score of each example."""
+    import jax
+
     from avc_jax import config, systems
 
     system = systems.make(config.from_dict(json.loads((HERE / "model.json").read_text())["config"]))
     variables = tree(load())
-    return {**system.embed(variables, inputs), "score": system.score(variables, inputs)}
+    return {**jax.jit(system.embed)(variables, inputs), "score": jax.jit(system.score)(variables, inputs)}
 
 
 def main(folder, *paths):

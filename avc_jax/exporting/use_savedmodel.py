@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 def run(inputs):
     """dict of arrays -> dict of arrays: what each signature gives whose inputs are there."""
     model = tf.saved_model.load(str(HERE / "savedmodel"))
-    results = {}
+    results: dict = {}
     for name, program in json.loads((HERE / "model.json").read_text())["programs"].items():
         if set(program["inputs"]) <= set(inputs):
             results |= model.signatures[name](**{field: tf.constant(inputs[field]) for field in program["inputs"]})

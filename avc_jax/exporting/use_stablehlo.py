@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 def run(inputs):
     """dict of arrays -> dict of arrays: what each program gives whose inputs are there."""
-    results = {}
+    results: dict = {}
     for name, program in json.loads((HERE / "model.json").read_text())["programs"].items():
         if set(program["inputs"]) <= set(inputs):
             exported = jax.export.deserialize((HERE / "stablehlo" / f"{name}.bin").read_bytes())

@@ -65,8 +65,8 @@ def test_the_card_says_what_the_run_knows(exported, finished):
     out, _ = exported
     card, results = (out / "README.md").read_text(), command.results(finished)
     assert results["train"]["params_sha256"] in card
-    assert f"| clips | {results['data']['clips']} |" in card
-    assert f"| pairs of frame and sound seen | {results['train']['pairs']}, at step 60 |" in card
+    assert f"- clips: {results['data']['clips']}\n" in card
+    assert f"- pairs of frame and sound seen: {results['train']['pairs']}, at step 60\n" in card
     assert str(finished) not in card and results["data"]["root"] not in card
     for row in (row for found in results["evaluate"].values() for row in found.get("rows", [])):
         assert f"| {row['name']} |" in card

@@ -58,8 +58,8 @@ def test_figures_of_other_parameters_say_so(of_a_run):
 
 def test_training_is_told_without_paths_of_the_machine(of_a_run):
     found = section(of_a_run, "What it was trained on")
-    for line in ("| name of the data's folder | of_birds |", "| clips | 2,000 |", "| clips by split | train 1,600, heldout 400 |",
-                 "| steps | 1,200 of 1,500 |", "| pairs of frame and sound seen | 307,200, at step 1,200 |"):
+    for line in ("- name of the data's folder: of_birds", "- clips: 2,000", "- clips by split: train 1,600, heldout 400",
+                 "- steps: 1,200 of 1,500", "- pairs of frame and sound seen: 307,200, at step 1,200"):
         assert line in found
     assert "/home" not in of_a_run
 
@@ -94,7 +94,8 @@ def test_what_nobody_knows_is_called_unknown(of_a_run):
     text = card.render(describe() | {"step": 0})
     assert section(text, "What it was trained on").startswith("Unknown")
     assert section(text, "How well it does").startswith("Unknown")
-    assert "| steps of training | unknown |" in text
+    assert "- steps of training: unknown" in text
+    assert list(json.loads(re.search(r"```json\n(.*)\n```", section(text, "Config"), re.S).group(1))) == ["system", "audio"]
     for known_or_not in (text, of_a_run):
         assert "To be filled in" in section(known_or_not, "Licence")
 
@@ -104,14 +105,14 @@ def test_a_run_that_stopped_early_leaves_unknowns(tmp_path):
     assert "run" not in facts.origin(tmp_path)
     (tmp_path / "results.json").write_text(json.dumps({"data": {"clips": 5}}))
     found = section(card.render(describe(**facts.origin(tmp_path))), "What it was trained on")
-    assert "| clips | 5 |" in found and "| pairs of frame and sound seen | unknown |" in found
+    assert "- clips: 5" in found and "- pairs of frame and sound seen: unknown" in found
 
 
 def test_where_a_converted_model_comes_from_is_told(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"source": {"file": "openl3.h5"}, "note": "a <b>\n| c"}))
     found = section(card.render(describe(**facts.origin(tmp_path))), "What it was trained on")
-    assert '| source | {"file": "openl3.h5"} |' in found
-    assert "| note | a &lt;b&gt; \\| c |" in found
+    assert '- source: {"file": "openl3.h5"}' in found
+    assert "- note: a &lt;b&gt; \\| c" in found
 
 
 def test_the_paper_and_the_parameters_are_named(of_a_run):
