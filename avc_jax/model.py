@@ -1,6 +1,7 @@
 """A network with what it has learned, as it is handed around: read from a run or from a model folder, and written as one.
 
-A model folder holds `variables/` (an Orbax checkpoint) and `model.json` (the config, and how to use them).
+A model folder holds `variables/` (an Orbax checkpoint) and `model.json` (the config, and how to use them); one that was exported
+holds other formats beside them.
 
     from avc_jax import model
     net = model.load("runs/demo")
@@ -8,10 +9,12 @@ A model folder holds `variables/` (an Orbax checkpoint) and `model.json` (the co
     vectors = net.embed(waveform=waveform)["audio"]  # windows of one length: int16[n, samples] -> f32[n, D]
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from avc_jax.train.state import params_sha256
 from avc_jax.train.workdir import read_json
 
 DESCRIPTION = "model.json"
+VARIABLES = "variables"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,12 +138,15 @@ def load(path: str | Path, *, flag: str = "--checkpoint") -> Model:
 def _load_folder(folder: Path) -> Model:
     import orbax.checkpoint as ocp
 
+    if not (folder / VARIABLES).is_dir():
+        raise errors.MissingInputError(f"{folder} holds no {VARIABLES}/: it was exported without the format orbax, which is the "
+                                       "one to load from.")
     description = read_json(folder / DESCRIPTION)
     config = configs.from_dict(description["config"])
     system = systems.make(config)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            variables = checkpointer.restore(folder / "variables", _on_one_device(_shapes(system)))
+            variables = checkpointer.restore(folder / VARIABLES, _on_one_device(_shapes(system)))
     except (ValueError, KeyError, OSError) as error:
         raise errors.ConfigError(f"{folder / 'variables'} cannot be restored as what {DESCRIPTION} describes: {error}") from error
     found = params_sha256(variables["params"])
@@ -189,6 +196,22 @@ def save(out: str | Path, model: Model, **facts: Any) -> Path:
       ConfigError: out is missing, or holds something that is no model folder.
       CannotWriteError: it cannot be written.
     """
+    with replacing(out) as folder:
+        write_variables(folder, model)
+        write_description(folder, model.describe() | facts)
+    return Path(out).absolute()
+
+
+@contextlib.contextmanager
+def replacing(out: str | Path) -> Iterator[Path]:
+    """A new folder to write to, which takes the place of the model folder `out` when the block ends.
+
+    An error in the block leaves `out` as it was, and nothing beside it.
+
+    Raises:
+      ConfigError: out is missing, or holds something that is no model folder.
+      CannotWriteError: it cannot be written.
+    """
     target = Path(out).absolute()
     if not str(out):
         raise errors.ConfigError("--out is missing: name the folder to write.")
@@ -198,21 +221,31 @@ def save(out: str | Path, model: Model, **facts: Any) -> Path:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write(temporary, model, model.describe() | facts)
+        yield temporary
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     except OSError as error:
         raise errors.CannotWriteError(f"--out={out} cannot be written: {error}.") from error
-    return target
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(folder: Path, model: Model, description: dict[str, Any]) -> None:
+def write_variables(folder: Path, model: Model) -> None:
+    """Writes `folder/variables` as NumPy arrays, which any machine can restore whatever its devices, and reads them back.
+
+    Raises:
+      CannotWriteError: they read back differently.
+    """
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / "variables", model.variables)
+        checkpointer.save(folder / VARIABLES, jax.device_get(model.variables))
         checkpointer.wait_until_finished()
-        found = params_sha256(checkpointer.restore(folder / "variables")["params"])
-    if found != description["params_sha256"]:
+        found = params_sha256(checkpointer.restore(folder / VARIABLES)["params"])
+    if found != params_sha256(model.variables["params"]):
         raise errors.CannotWriteError(f"What was written to {folder} reads back differently (sha256 {found}).")
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """Writes `folder/model.json`, which makes it a model folder."""
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
