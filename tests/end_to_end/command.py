@@ -20,6 +20,8 @@ TINY = (
     "--config.train.batch_size=8",
     "--config.data.pairs_per_visit=2",
     "--config.train.log_every=5",
+    "--config.probe.augment=false",
+    "--config.probe.steps=20",
 )
 
 
