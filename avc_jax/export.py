@@ -48,9 +48,7 @@ def export(checkpoint: str | Path, out: str | Path, formats: Sequence[str] = FOR
       ConfigError: a format is unknown or its library is not installed, or out holds something else.
       CannotWriteError: out cannot be written, or what was written reads back differently; out is as it was.
     """
-    forms = {name: _module(name) for name in formats}
-    if not forms:
-        raise errors.ConfigError(f"--formats is empty; expected some of {', '.join(FORMATS)}.")
+    _check_names(formats)
     from avc_jax import model as models
     from avc_jax.exporting import card, check, facts
     from avc_jax.exporting.programs import programs_of
@@ -61,6 +59,7 @@ def export(checkpoint: str | Path, out: str | Path, formats: Sequence[str] = FOR
     description = facts.origin(checkpoint) | model.describe() | {
         "programs": {program.name: program.describe() for program in programs}, "formats": written, "versions": facts.versions()}
     with models.replacing(out) as folder:
+        forms = {name: _module(name) for name in formats}
         models.write_description(folder, description)  # the scripts read it
         trials = check.make_trials(model, programs)
         for name, form in forms.items():
@@ -76,10 +75,16 @@ def export(checkpoint: str | Path, out: str | Path, formats: Sequence[str] = FOR
     return Path(out).absolute()
 
 
+def _check_names(formats: Sequence[str]) -> None:
+    if not formats:
+        raise errors.ConfigError(f"--formats is empty; expected some of {', '.join(FORMATS)}.")
+    for name in formats:
+        if name not in FORMATS:
+            raise errors.ConfigError(f"--formats: found {name!r}, expected some of {', '.join(FORMATS)}.{nearest(name, FORMATS)}")
+
+
 def _module(name: str) -> ModuleType:
-    """The module of a format."""
-    if name not in FORMATS:
-        raise errors.ConfigError(f"--formats: found {name!r}, expected some of {', '.join(FORMATS)}.{nearest(name, FORMATS)}")
+    """The module of a format, which imports its library."""
     try:
         return importlib.import_module(f"avc_jax.exporting.{name}")
     except ModuleNotFoundError as error:

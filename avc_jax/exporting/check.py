@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.exporting import safetensors
+from avc_jax.exporting.arrays import flatten
 from avc_jax.exporting.programs import Program
 from avc_jax.model import Model
 
@@ -74,7 +74,7 @@ def read_back(form: ModuleType, folder: Path, model: Model, trials: Sequence[Tri
     script = folder / f"use_{form.__name__.rpartition('.')[2]}.py"
     if form.HOLDS == "arrays":
         (found,) = _run(script, [], ["arrays"], form.WITHOUT)
-        _compare_arrays(script, found, safetensors.flatten(model.variables))
+        _compare_arrays(script, found, flatten(model.variables))
     names = [f"batch{len(next(iter(trial.inputs.values())))}" for trial in trials]
     results = _run(script, [trial.inputs for trial in trials], names, () if form.HOLDS == "arrays" else form.WITHOUT)
     return max(_compare_outputs(script, found, trial.outputs, TOLERANCE[model.config.train.precision])
