@@ -1,6 +1,7 @@
 """Audio front ends as pure jnp functions, for use inside the jitted step."""
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -95,7 +96,10 @@ def _mel_filters(rate_hz: int, fft_length: int, mels: int, htk: bool) -> np.ndar
     """f32[mels, fft_length // 2 + 1] triangles of equal area on the HTK or the Slaney scale."""
     from librosa import filters  # takes a second, and few need it
 
-    return filters.mel(sr=rate_hz, n_fft=fft_length, n_mels=mels, htk=htk, norm="slaney")
+    with warnings.catch_warnings():
+        # The lowest of 256 filters are narrower than a bin and stay empty, as they were when the published weights were trained.
+        warnings.filterwarnings("ignore", "Empty filters detected", UserWarning)
+        return filters.mel(sr=rate_hz, n_fft=fft_length, n_mels=mels, htk=htk, norm="slaney")
 
 
 def _power(spectrum: jax.Array) -> jax.Array:

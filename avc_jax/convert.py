@@ -110,10 +110,7 @@ def build(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tu
     from avc_jax.systems import base
 
     config = configs.default(system)
-    for path, value in kind.config.items():
-        section, key = path.split(".")
-        config[section][key] = value
-    configs.check(config)
+    change(config, kind)
     made = base.without(systems.make(config), kind.missing)
     shapes = flatten_dict(base.shapes_of(made), sep="/")
     paths = translate.initial_paths(kind, shapes)
@@ -126,6 +123,16 @@ def build(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tu
     ours = translate.to_ours(arrays, kind, shapes, jax.device_get(jax.jit(initial)()))
     variables = jax.device_put(unflatten_dict(ours, sep="/"), jax.devices()[0])
     return model.Model(config, made, variables, 0, kind.missing), paths
+
+
+def change(config, kind: Checkpoint) -> None:
+    """Changes a default config to that of a published checkpoint, and checks it."""
+    from avc_jax import config as configs
+
+    for path, value in kind.config.items():
+        section, key = path.split(".")
+        config[section][key] = value
+    configs.check(config)
 
 
 def main(argv: list[str]) -> int:

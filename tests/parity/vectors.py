@@ -67,7 +67,8 @@ class Vectors:
         wide = flat.astype(np.float64)
         wanted, magnitudes = self[f"out/{name}#stats"], np.abs(wide).sum()
         assert abs(wide.sum() - wanted[0]) <= max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * magnitudes, name
-        np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], atol=1e-3 * np.abs(wanted[3:]).max() + atol)
+        allowed = max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * np.abs(wanted[3:]).max()
+        np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], rtol=0, atol=max(allowed, atol), err_msg=name)
 
     def _close(self, key: str, found: np.ndarray, atol: float) -> None:
         wanted = self[key]
@@ -78,7 +79,7 @@ class Vectors:
         return self.meta["rounding"].get(key, 0.0)
 
     def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray]) -> None:
-        """Compares numbers per array, such as L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest)."""
+        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest)."""
         wanted = self[key]
         ours = np.array([found[name] for name in names])
         allowed = max(1e-4, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), 1e-3 * np.nanmax(np.abs(wanted), axis=0))
