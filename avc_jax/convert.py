@@ -120,7 +120,7 @@ def build(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tu
         variables = flatten_dict(made.init(jax.random.key(0), batch), sep="/")
         return {path: variables[path] for path in paths}
 
-    ours = translate.to_ours(arrays, kind, shapes, jax.device_get(jax.jit(initial)()))
+    ours = translate.to_ours(arrays, kind, shapes, jax.device_get(jax.jit(initial)()) if paths else {})
     variables = jax.device_put(unflatten_dict(ours, sep="/"), jax.devices()[0])
     return model.Model(config, made, variables, 0, kind.missing), paths
 
@@ -142,9 +142,9 @@ def main(argv: list[str]) -> int:
         if command.show_help(argv, __name__):
             return
         command.parse_flags(argv)
-        for flag in (_SYSTEM, _SOURCE, _OUT):
+        for flag, meaning in ((_SYSTEM, "a system"), (_SOURCE, "the published file"), (_OUT, "the folder to write")):
             if not flag.value:
-                raise errors.ConfigError(f"--{flag.name} is missing. {flag.help}")
+                raise errors.ConfigError(f"--{flag.name} is missing: name {meaning}.")
         folder = convert(_SYSTEM.value, _SOURCE.value, _OUT.value, _KIND.value)
         print(f"Converted and read back: {folder}")
 

@@ -15,6 +15,7 @@ def run(code: str) -> str:
 @pytest.mark.parametrize("module", ["avc_jax", "avc_jax.errors", "avc_jax.config", "avc_jax.systems", "avc_jax.command",
                                     "avc_jax.report", "avc_jax.data.rendered", "avc_jax.data.decode", "avc_jax.data.sources",
                                     "avc_jax.data.plan", "avc_jax.train.guard", "avc_jax.train.workdir", "avc_jax.prepare",
+                                    "avc_jax.convert", "avc_jax.published.read", "avc_jax.published.table",
                                     "avc_jax.data.records.make", "avc_jax.data.records.source", "avc_jax.data.records.beam"])
 def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):
     heavy = {"jax", "tensorflow", "flax", "orbax", "apache_beam"}

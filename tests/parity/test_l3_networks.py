@@ -1,7 +1,5 @@
 """Published networks with the vectors' weights, converted and asked: embeddings, scores, losses, gradients, statistics."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +7,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 from parity.vectors import Vectors
 
-from avc_jax import audio, convert, model, systems
+from avc_jax import audio, convert, losses, model
 from avc_jax.nn.vgg import global_max_pool
 from avc_jax.published import translate
 from avc_jax.published.keras import numbered_anew
+from avc_jax.systems import l3net
 
 WHOLE = ("cnn_L3_orig", "cnn_L3_kapredbinputbn", "cnn_L3_melspec2")
 
@@ -72,19 +71,22 @@ class Whole:
         self.batch = {"frame": (self.vectors.input("image") + 1) * 127.5, "waveform": waves * 32768, "label": self.label,
                       "file": np.arange(2)}
 
-    @functools.cached_property
-    def trained(self):
-        """(f32[2, 2] logits, loss, gradients, running statistics) of one pass in training mode, without augmentation."""
-        config = self.model.config.copy_and_resolve_references()
-        config.augment.update(flip=False, brightness=0.0, saturation=(1.0, 1.0), gain=(1.0, 1.0))
-        system = systems.make(config)
+    def train(self):
+        """f32[2, 2] logits, loss, gradients and new running statistics of one pass in training mode.
+
+        The network itself is asked: these images go beyond [-1, 1], where the system's augmentation clips.
+        """
+        config, net = self.model.config, l3net.network(self.model.config)
+        spectrogram = audio.front_end(config.audio)(self.batch["waveform"] / 32768)
 
         def loss(params):
-            value, new, metrics = system.loss({**self.model.variables, "params": params}, self.batch, jax.random.key(0))
-            return value, (new, metrics)
+            variables = {**self.model.variables, "params": params}
+            logits, new = net.apply(variables, self.vectors.input("image"), spectrogram, train=True, mutable=["batch_stats"])
+            total, count = losses.correspondence(logits, self.label, jnp.ones(2))
+            return total / count, (logits, new)
 
-        (value, (new, _)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(self.model.variables["params"])
-        return value, jax.device_get(grads), jax.device_get(new)
+        (value, (logits, new)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(self.model.variables["params"])
+        return jax.device_get((logits, value, grads, new))
 
 
 @pytest.fixture(scope="module", params=WHOLE)
@@ -104,10 +106,9 @@ def penalty_of(params) -> float:
 def test_scores_and_loss_are_those_of_the_published_network(whole):
     score = np.asarray(jax.jit(whole.model.system.score)(whole.model.variables, whole.batch), np.float64)
     whole.vectors.check("softmax_eval", np.stack([1 - score, score], 1))
-    penalty = penalty_of(whole.model.variables["params"])
-    whole.vectors.check("l2_penalty", penalty)
+    whole.vectors.check("l2_penalty", penalty_of(whole.model.variables["params"]))
     chosen = np.where(whole.label == 1, score, 1 - score)
-    whole.vectors.check("loss_eval", -np.log(chosen).mean() + penalty)
+    whole.vectors.check("loss_eval", -np.log(chosen).mean())
 
 
 @pytest.mark.slow
@@ -121,7 +122,8 @@ def test_maps_and_transfer_features_are_those_of_the_published_network(whole):
 
 @pytest.mark.slow
 def test_a_training_step_is_that_of_the_published_network(whole):
-    loss, grads, new = whole.trained
+    logits, loss, grads, new = whole.train()
+    whole.vectors.check("softmax_train", jax.nn.softmax(logits))
     whole.vectors.check("cross_entropy_train", loss)
     about, names = whole.vectors.meta["models"]["net"], renamed(whole.vectors.meta["models"]["net"]["entries"])
     variables = flatten_dict({"params": grads, **new}, sep="/")
@@ -133,4 +135,3 @@ def test_a_training_step_is_that_of_the_published_network(whole):
     whole.vectors.check_norms("grad/net#norms", about["grad_names"], norms)
     sums = {name: [array.astype(np.float64).sum(), (array.astype(np.float64) ** 2).sum()] for name, array in theirs.items()}
     whole.vectors.check_norms("bn/net#sums", about["bn_names"], sums)
-    assert jnp.isfinite(loss)
