@@ -33,7 +33,8 @@ def test_odd_sizes_are_floored_by_the_pools():
 
 
 def test_odd_sizes_are_kept_by_the_pools_of_openl3s_vision_trunk():
-    shape = jax.eval_shape(lambda x: vgg.VGGTrunk(width=1 / 64, openl3_vision=True).init_with_output(jax.random.key(0), x, False)[0],
+    trunk = vgg.VGGTrunk(width=1 / 64, openl3_vision=True)
+    shape = jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, False)[0],
                            jax.ShapeDtypeStruct((1, 31, 17, 1), "float32")).shape
     assert shape == (1, 4, 3, 8)  # 31 -> 16 -> 8 -> 4; 17 -> 9 -> 5 -> 3
 

@@ -7,9 +7,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 from parity.vectors import Vectors
 
-from avc_jax import audio, convert, losses, model
+from avc_jax import audio, losses, model
 from avc_jax.nn.vgg import global_max_pool
-from avc_jax.published import translate
+from avc_jax.published import make, translate
 from avc_jax.published.keras import numbered_anew
 from avc_jax.systems import l3net
 
@@ -19,8 +19,8 @@ WHOLE = ("cnn_L3_orig", "cnn_L3_kapredbinputbn", "cnn_L3_melspec2")
 def converted(vectors: Vectors, kind: str) -> model.Model:
     """The model that the weights of vectors make; their names are numbered as the reader of HDF5 numbers them."""
     weights, names = vectors.weights(), renamed(vectors.meta["models"]["net"]["entries"])
-    kinds = convert.kinds_of("l3net")
-    made, _ = convert.build("l3net", kinds[kind], {names[name]: array for name, array in weights.items()})
+    kinds = make.kinds_of("l3net")
+    made, _ = make.make("l3net", kinds[kind], {names[name]: array for name, array in weights.items()})
     return made
 
 
@@ -64,7 +64,7 @@ class Whole:
 
     def __init__(self, folder, kind: str):
         self.vectors = Vectors(folder / f"avc_{kind}.npz")
-        self.kind = convert.kinds_of("l3net")[kind]
+        self.kind = make.kinds_of("l3net")[kind]
         self.model = converted(self.vectors, kind)
         waves = np.stack([self.vectors.input("wave0"), self.vectors.input("wave1")])
         self.label = self.vectors.input("labels").argmax(1)

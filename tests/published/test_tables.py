@@ -7,34 +7,32 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from avc_jax import config as configs
-from avc_jax import convert, errors, systems
-from avc_jax.published import translate
+from avc_jax import errors, systems
+from avc_jax.published import make, translate
 from avc_jax.published.table import Checkpoint, Entry
 from avc_jax.systems import base
 
-KINDS = [(system, kind) for system in systems.names() for kind in convert.kinds_of(system)]
+KINDS = [(system, kind) for system in systems.names() for kind in make.kinds_of(system)]
 
 
 @functools.cache
 def shapes_of(system: str, kind: str):
     """Our path -> shape, of the network that a kind of checkpoint is for."""
-    checkpoint = convert.kinds_of(system)[kind]
-    config = configs.default(system)
-    convert.change(config, checkpoint)
-    return flatten_dict(base.shapes_of(base.without(systems.make(config), checkpoint.missing)), sep="/")
+    checkpoint = make.kinds_of(system)[kind]
+    made = systems.make(make.config_of(system, checkpoint))
+    return flatten_dict(base.shapes_of(base.without(made, checkpoint.missing)), sep="/")
 
 
 def arrays_of(system: str, kind: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Random arrays under their published names."""
     rng = np.random.default_rng(seed)
     ours = {path: rng.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes_of(system, kind).items()}
-    return translate.to_theirs(ours, convert.kinds_of(system)[kind])
+    return translate.to_theirs(ours, make.kinds_of(system)[kind])
 
 
 @pytest.mark.parametrize(("system", "kind"), KINDS)
 def test_a_table_has_every_variable_once_but_those_that_stay_initial(system, kind):
-    checkpoint, shapes = convert.kinds_of(system)[kind], shapes_of(system, kind)
+    checkpoint, shapes = make.kinds_of(system)[kind], shapes_of(system, kind)
     ours, theirs = [[getattr(entry, side) for entry in checkpoint.entries] for side in ("ours", "theirs")]
     initial = translate.initial_paths(checkpoint, shapes)
     assert sorted(ours + initial) == sorted(shapes)
@@ -43,7 +41,7 @@ def test_a_table_has_every_variable_once_but_those_that_stay_initial(system, kin
 
 @pytest.mark.parametrize(("system", "kind"), KINDS)
 def test_variables_come_back_from_their_published_form(system, kind):
-    checkpoint, shapes = convert.kinds_of(system)[kind], shapes_of(system, kind)
+    checkpoint, shapes = make.kinds_of(system)[kind], shapes_of(system, kind)
     theirs = arrays_of(system, kind)
     initial = {path: np.zeros(shapes[path].shape, np.float32) for path in translate.initial_paths(checkpoint, shapes)}
     ours = translate.to_ours(theirs, checkpoint, shapes, initial)
@@ -56,18 +54,18 @@ def test_variables_come_back_from_their_published_form(system, kind):
 @pytest.mark.parametrize("kind", ["openl3_audio_mel256", "openl3_image", "torchopenl3_linear", "torchopenl3_mel128",
                                   "cnn_L3_orig"])
 def test_the_names_of_a_kind_tell_it_from_others_as_far_as_they_can(kind, tmp_path):
-    kinds, arrays = convert.kinds_of("l3net"), arrays_of("l3net", kind)
+    kinds, arrays = make.kinds_of("l3net"), arrays_of("l3net", kind)
     if kind.startswith("torch"):
         fft, mels = {"linear": (512, 0), "mel128": (2048, 128)}[kind.removeprefix("torchopenl3_")]
         arrays["speclayer.dft_real_kernels"] = np.zeros((fft // 2 + 1, 1, fft), np.float32)
         arrays |= {"speclayer.mel_basis": np.zeros((mels, fft // 2 + 1), np.float32)} if mels else {}
         arrays["batch_normalization_1.num_batches_tracked"] = np.array(3)
-    assert convert.choose(kinds, arrays, tmp_path / f"{kind}_music.h5") == kind
+    assert make.choose(kinds, arrays, tmp_path / f"{kind}_music.h5") == kind
     if kind == "openl3_audio_mel256":  # three front ends, one set of names
         with pytest.raises(errors.ConfigError, match=r"may be openl3_audio_linear or .*mel128 or .*mel256.*--kind="):
-            convert.choose(kinds, arrays, tmp_path / "weights.h5")
+            make.choose(kinds, arrays, tmp_path / "weights.h5")
     elif kind != "cnn_L3_orig":
-        assert convert.choose(kinds, arrays, tmp_path / "weights") == kind
+        assert make.choose(kinds, arrays, tmp_path / "weights") == kind
 
 
 # What does not fit -----------------------------------------------------------------------------------------------------------

@@ -225,7 +225,8 @@ def test_transfer_features_are_the_pooled_activations(answers):
 def test_embeddings_of_the_variant_of_openl3_are_pools_of_the_raw_convolution(head):
     system = systems.make(tiny.config(system__variant="openl3", system__input_norm=True, system__head=head))
     variables, batch = tiny.variables(system), {name: tiny.batch(system, 3)[name] for name in ("frame", "waveform")}
-    found = jax.jit(lambda batch: {name: getattr(system, name)(variables, batch) for name in ("embed", "maps", "transfer")})(batch)
+    ask = jax.jit(lambda batch: {name: getattr(system, name)(variables, batch) for name in ("embed", "maps", "transfer")})
+    found = ask(batch)
     for modality, tower in (("video", "vision"), ("audio", "audio")):
         norm, stats = variables["params"][tower]["block4"]["norm2"], variables["batch_stats"][tower]["block4"]["norm2"]
         raw = np.asarray(found["transfer"][modality]).reshape(3, -1, len(stats["mean"]))
