@@ -3,8 +3,8 @@
     python -m avc_jax.convert --system=l3net --source=openl3_audio_mel256_music.h5 --out=models/openl3
 
 Reads Keras' HDF5, PyTorch's state dicts (without PyTorch, and without running what they bring along), safetensors and .npz. The
-folder takes the place of a run as --checkpoint of the other commands. Arrays that are missing, superfluous or of another shape are
-named, and then nothing is written. Exit codes are those of avc_jax.main.
+folder takes the place of a run as --checkpoint of the other commands. Arrays that are missing, superfluous or of another shape
+are named, and then nothing is written. Exit codes are those of avc_jax.main.
 """
 
 import hashlib
