@@ -1,8 +1,28 @@
 """Audio front ends as pure jnp functions, for use inside the jitted step."""
 
+import functools
+import warnings
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# OpenL3's sizes in samples, made for 48 kHz: one hop for all of its inputs, one FFT for the linear and one for the mel ones.
+OPENL3_HOP, OPENL3_LINEAR_FFT, OPENL3_MEL_FFT = 242, 512, 2048
+_FLOOR = 1e-20  # the square of its smallest amplitude
+
+
+def front_end(config) -> Callable[[jax.Array], jax.Array]:
+    """What the section `audio` of a checked config asks for: f32[B, N] of full scale 1 -> f32[B, F, T]."""
+    if config.front_end == "log":
+        window, hop, fft_length = stft_sizes(config.rate_hz, config.stft_window_s, config.stft_hop_s, config.fft_length)
+        return functools.partial(log_spectrogram, window=window, hop=hop, fft_length=fft_length, floor=config.log_floor,
+                                 scale=config.log_scale)
+    if config.front_end == "linear":
+        return openl3_linear
+    return functools.partial(openl3_mel, rate_hz=config.rate_hz, mels=int(config.front_end.removeprefix("mel")),
+                             form=config.mel_form)
 
 
 def stft_sizes(rate_hz: int, window_s: float, hop_s: float, fft_length: int = 0) -> tuple[int, int, int]:
@@ -38,6 +58,59 @@ def log_spectrogram(waveform: jax.Array, *, window: int, hop: int, fft_length: i
 
     The squared magnitude is floored, not the magnitude: the same value without a square root.
     """
-    spectrum = stft(waveform, window, hop, fft_length)
-    power = spectrum.real**2 + spectrum.imag**2
+    power = _power(stft(waveform, window, hop, fft_length))
     return (0.5 * scale) * jnp.log(jnp.maximum(power, floor**2))
+
+
+def openl3_linear(waveform: jax.Array) -> jax.Array:
+    """OpenL3's linear input: f32[B, N] -> f32[B, 257, T], decibels of magnitudes; 197 frames of 48000 samples."""
+    return _decibels(_power(stft(waveform, OPENL3_LINEAR_FFT, OPENL3_HOP, OPENL3_LINEAR_FFT)))
+
+
+def openl3_mel(waveform: jax.Array, *, rate_hz: int, mels: int, form: str = "kapre") -> jax.Array:
+    """OpenL3's mel input: f32[B, N] -> f32[B, mels, T], decibels; 199 frames of 48000 samples.
+
+    Args:
+      waveform: full scale = 1.
+      rate_hz: the filters span 0 Hz to half of it.
+      mels: 128 or 256.
+      form: kapre, as the published weights were trained with: HTK filters on the power, then the root, zeros around the sound
+        so that a window begins every hop (T = ceil(N / hop)). librosa, OpenL3's later front end: Slaney filters on
+        magnitudes, windows centred on every hop-th sample, zeros around the sound (T = 1 + N // hop); librosa_reflect: the
+        same with the sound mirrored at its ends, as librosa did before 0.10.
+    """
+    samples, fft = waveform.shape[-1], OPENL3_MEL_FFT
+    if form == "kapre":
+        around = max((-(-samples // OPENL3_HOP) - 1) * OPENL3_HOP + fft - samples, 0)
+        sides = (around // 2, around - around // 2)
+    else:
+        sides = (fft // 2, fft // 2)
+    padded = jnp.pad(waveform, ((0, 0), sides), mode="reflect" if form == "librosa_reflect" else "constant")
+    power = _power(stft(padded, fft, OPENL3_HOP, fft))
+    weigh = functools.partial(jnp.einsum, "mf,bft->bmt", _mel_filters(rate_hz, fft, mels, form == "kapre"), precision="highest")
+    return _decibels(weigh(power) if form == "kapre" else weigh(jnp.sqrt(jnp.maximum(power, _FLOOR))) ** 2)
+
+
+@functools.cache
+def _mel_filters(rate_hz: int, fft_length: int, mels: int, htk: bool) -> np.ndarray:
+    """f32[mels, fft_length // 2 + 1] triangles of equal area on the HTK or the Slaney scale."""
+    from librosa import filters  # takes a second, and few need it
+
+    with warnings.catch_warnings():
+        # The lowest of 256 filters are narrower than a bin and stay empty, as they were when the published weights were trained.
+        warnings.filterwarnings("ignore", "Empty filters detected", UserWarning)
+        return filters.mel(sr=rate_hz, n_fft=fft_length, n_mels=mels, htk=htk, norm="slaney")
+
+
+def _power(spectrum: jax.Array) -> jax.Array:
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def _decibels(power: jax.Array) -> jax.Array:
+    """OpenL3's decibels of f32[B, F, T] squared amplitudes: 10 log10 of the amplitude, so half of what is usual, relative to the
+    largest of the sound, and at least -80. A silent sound is 0 everywhere, as loud as a peak.
+
+    The squares are floored, not the amplitudes: the same value without a square root.
+    """
+    level = (5 / np.log(10)) * jnp.log(jnp.maximum(power, _FLOOR))
+    return jnp.maximum(level - level.max((1, 2), keepdims=True), -80.0)

@@ -81,6 +81,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     if config.audio.fft_length and config.audio.fft_length < window:
         raise errors.ConfigError(f"config.audio.fft_length: found {config.audio.fft_length}, expected 0 or at least "
                                  f"the {window} samples of the window.")
+    samples = round(data.window_s * config.audio.rate_hz)
+    if config.audio.front_end != "log" and samples < 2048:
+        raise errors.ConfigError(f"config.data.window_s: found {data.window_s} s = {samples} samples, expected at least the 2048 "
+                                 f"of config.audio.front_end={config.audio.front_end}.")
     if data.window_s < config.audio.stft_window_s:
         raise errors.ConfigError("config.data.window_s is shorter than config.audio.stft_window_s.")
     probe = config.probe

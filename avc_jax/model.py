@@ -24,7 +24,7 @@ import numpy as np
 
 from avc_jax import __version__, errors, systems
 from avc_jax import config as configs
-from avc_jax.systems.base import System, Variables
+from avc_jax.systems.base import System, Variables, shapes_of, without
 from avc_jax.train.state import params_sha256
 from avc_jax.train.workdir import read_json
 
@@ -41,12 +41,14 @@ class Model:
       system: its pure functions.
       variables: what it has learned, as arrays on one device.
       step: steps of training behind them; 0 where nobody knows.
+      missing_modalities: halves that the model does not have, as its source had none; `system` knows nothing of their inputs.
     """
 
     config: ml_collections.ConfigDict
     system: System
     variables: Variables
     step: int
+    missing_modalities: tuple[str, ...] = ()
 
     def embed(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """The embeddings of arrays: modality -> f32[n, D].
@@ -60,7 +62,8 @@ class Model:
         for name, value in inputs.items():
             feature = self.system.features.get(name)
             if feature is None:
-                raise errors.ConfigError(f"embed: no input is named {name!r}; there are {', '.join(self.system.features)}.")
+                raise errors.ConfigError(f"embed: no input is named {name!r}; there are {', '.join(self.system.features)}."
+                                         + "".join(f" The model has no {half} half." for half in self.missing_modalities))
             if np.shape(value)[1:] != feature.shape or np.asarray(value).dtype != feature.dtype:
                 raise errors.ConfigError(f"embed: {name} is {np.asarray(value).dtype}{list(np.shape(value))}, expected "
                                          f"{feature.dtype}[n, {', '.join(map(str, feature.shape))}] ({feature.unit}).")
@@ -112,6 +115,7 @@ class Model:
                        for name, feature in self.system.features.items()},
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"])),
             "params_sha256": params_sha256(self.variables["params"]),
+            "missing_modalities": list(self.missing_modalities),
         }
 
 
@@ -143,17 +147,18 @@ def _load_folder(folder: Path) -> Model:
                                        "one to load from.")
     description = read_json(folder / DESCRIPTION)
     config = configs.from_dict(description["config"])
-    system = systems.make(config)
+    missing = tuple(description.get("missing_modalities", ()))  # a folder of an earlier version has both halves
+    system = without(systems.make(config), missing)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            variables = checkpointer.restore(folder / VARIABLES, _on_one_device(_shapes(system)))
+            variables = checkpointer.restore(folder / VARIABLES, _on_one_device(shapes_of(system)))
     except (ValueError, KeyError, OSError) as error:
         raise errors.ConfigError(f"{folder / 'variables'} cannot be restored as what {DESCRIPTION} describes: {error}") from error
     found = params_sha256(variables["params"])
     if found != description["params_sha256"]:
         raise errors.ConfigError(f"{folder / 'variables'} is damaged: its parameters have sha256 {found}, {DESCRIPTION} says "
                                  f"{description['params_sha256']}.")
-    return Model(config, system, variables, description["step"])
+    return Model(config, system, variables, description["step"], missing)
 
 
 def _load_run(folder: Path, flag: str) -> Model:
@@ -168,12 +173,6 @@ def _load_run(folder: Path, flag: str) -> Model:
     if state is None:
         raise errors.MissingInputError(f"{flag}={folder} holds no checkpoint yet.")
     return Model(config, system, states.inference_variables(state), int(state.step))
-
-
-def _shapes(system: System):
-    """The shapes of a system's variables, without computing them."""
-    batch = {name: jax.ShapeDtypeStruct((2, *feature.shape), feature.dtype) for name, feature in system.features.items()}
-    return dict(jax.eval_shape(system.init, jax.random.key(0), batch))
 
 
 def _on_one_device(shapes):

@@ -60,6 +60,11 @@ _DATA = dict(
 
 _AUDIO = dict(
     rate_hz=Key(48000, "Sounds are resampled to this rate, mono.", low=1000, high=192000),
+    front_end=Key("log", "log: log-magnitudes of an STFT with the keys below (the paper); linear, mel128, mel256: the inputs of "
+                  "OpenL3, in decibels, with its FFT of 512 (linear) or 2048 and its hop of 242 samples.",
+                  choices=("log", "linear", "mel128", "mel256")),
+    mel_form=Key("kapre", "front_end=mel*: as OpenL3's published weights were trained with (kapre), or as its later front end "
+                 "(librosa; librosa_reflect with a librosa before 0.10).", choices=("kapre", "librosa", "librosa_reflect")),
     stft_window_s=Key(0.01, "Length of the STFT window (periodic Hann), in seconds.", low=0.001, high=0.2),
     stft_hop_s=Key(0.005, "Step between STFT windows, in seconds.", low=0.0005, high=0.2),
     fft_length=Key(0, "FFT length in samples; 0: the next power of two of the window.", low=0, high=65536),

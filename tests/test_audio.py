@@ -100,3 +100,57 @@ def test_every_floor_that_the_config_allows_keeps_silence_finite(floor):
     image, grad = jax.value_and_grad(lambda x: audio.log_spectrogram(x, **L3, floor=floor).mean())(jnp.zeros((1, 480)))
     assert float(image) == pytest.approx(np.log(floor) / 5, rel=1e-5)
     assert np.isfinite(grad).all()
+
+
+# OpenL3's inputs ---------------------------------------------------------------------------------------------------------
+
+
+def openl3(name: str, waveform: np.ndarray, form: str = "kapre") -> np.ndarray:
+    from avc_jax import config
+
+    section = config.default("l3net").audio
+    section.front_end, section.mel_form = name, form
+    return np.asarray(jax.jit(audio.front_end(section))(waveform.astype(np.float32)))
+
+
+OPENL3 = [("linear", "kapre"), ("mel128", "kapre"), ("mel256", "kapre"), ("mel128", "librosa"), ("mel256", "librosa_reflect")]
+
+
+@pytest.mark.parametrize(("name", "form"), OPENL3)
+def test_openl3s_inputs_have_their_shapes_and_range_and_do_not_depend_on_loudness(name, form):
+    waveform = 0.1 * np.random.default_rng(4).normal(size=(2, 48000))
+    image = openl3(name, waveform, form)
+    assert image.shape == {"linear": (2, 257, 197), "mel128": (2, 128, 199), "mel256": (2, 256, 199)}[name]
+    np.testing.assert_allclose(image.max((1, 2)), 0, atol=1e-5)
+    assert image.min() >= -80
+    np.testing.assert_allclose(openl3(name, 0.01 * waveform, form), image, atol=2e-2)  # a bin far below the peak is mostly rounding
+
+
+@pytest.mark.parametrize(("name", "form"), OPENL3)
+def test_a_louder_sine_in_the_same_second_is_ten_decibels_above_one_of_a_tenth(name, form):
+    # The published decibels are those of power, taken of amplitudes: a tenth of the amplitude is 10 below, not 20.
+    t = np.arange(48000) / 48000
+    loud, soft = np.sin(2 * np.pi * 937.5 * t) * (t < 0.5), 0.1 * np.sin(2 * np.pi * 937.5 * t) * (t >= 0.5)
+    image = openl3(name, (loud + soft)[None], form)[0]
+    row = image.max(1).argmax()
+    middle = image.shape[1] // 4
+    assert image[row, middle] - image[row, 3 * middle] == pytest.approx(10, abs=0.01)
+
+
+@pytest.mark.parametrize(("name", "form"), OPENL3)
+def test_silence_in_openl3s_inputs_is_as_loud_as_a_peak_and_has_finite_gradients(name, form):
+    np.testing.assert_allclose(openl3(name, np.zeros((1, 48000)), form), 0, atol=1e-5)
+    from avc_jax import config
+
+    section = config.default("l3net").audio
+    section.front_end, section.mel_form = name, form
+    assert np.isfinite(jax.grad(lambda x: audio.front_end(section)(x).sum())(jnp.zeros((1, 4096)))).all()
+
+
+@pytest.mark.parametrize(("mels", "hz"), [(128, 1000), (128, 5000), (256, 440), (256, 12000)])
+def test_a_sine_peaks_in_the_mel_band_around_it(mels, hz):
+    sine = 0.5 * np.sin(2 * np.pi * hz * np.arange(48000) / 48000)
+    image = openl3(f"mel{mels}", sine[None])[0]
+    edges = np.linspace(0, 2595 * np.log10(1 + 24000 / 700), mels + 2)  # the HTK scale
+    band = edges.searchsorted(2595 * np.log10(1 + hz / 700)) - 1
+    assert abs(image[:, 100].argmax() - band) <= 1

@@ -140,6 +140,7 @@ def test_tuple_of_another_length_is_refused(value):
     ({"data__pairs_per_visit": 3}, "expected a multiple of config.data.pairs_per_visit = 3"),
     ({"audio__fft_length": 256}, "config.audio.fft_length: found 256, expected 0 or at least the 480 samples"),
     ({"data__window_s": 0.05, "audio__stft_window_s": 0.1}, "config.data.window_s is shorter than config.audio.stft_window_s"),
+    ({"audio__front_end": "mel256", "audio__rate_hz": 2000}, "found 1.0 s = 2000 samples, expected at least the 2048 of"),
     ({"augment__gain": (1.1, 0.9)}, "config.augment.gain: found (1.1, 0.9), expected the smaller number first"),
     ({"augment__saturation": (1.5, 0.5)}, "config.augment.saturation"),
     ({"data__split_fractions": (0.8, 0.1, 0.2)}, "config.data.split_fractions"),
@@ -150,7 +151,8 @@ def test_keys_that_contradict_each_other_are_refused(change, words):
 
 @pytest.mark.parametrize("change", [
     {"data__frame_size": 256}, {"train__accumulate": 256}, {"data__pairs_per_visit": 256}, {"audio__fft_length": 480},
-    {"augment__gain": (1.0, 1.0)}, {"data__split_fractions": (1.0, 0.0, 0.0)},
+    {"audio__front_end": "linear", "audio__rate_hz": 2048}, {"augment__gain": (1.0, 1.0)},
+    {"data__split_fractions": (1.0, 0.0, 0.0)},
 ])
 def test_the_edges_of_the_joint_rules_are_allowed(change):
     configs.check(changed(**change))

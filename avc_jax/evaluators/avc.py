@@ -142,10 +142,7 @@ def _for_people(columns: Batch, keep: int) -> Batch:
 
 def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
     """Writes pairs with their spectrograms and the names of their clips to an .npz for the report page."""
-    window, hop, fft_length = audio.stft_sizes(
-        config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)
-    spectrogram = audio.log_spectrogram(pairs["waveform"] / np.float32(32768), window=window, hop=hop, fft_length=fft_length,
-                                        floor=config.audio.log_floor, scale=config.audio.log_scale)
+    spectrogram = audio.front_end(config.audio)(pairs["waveform"] / np.float32(32768))
     names = np.array([clip.path for clip in source.clips])
     columns = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
     columns |= {"spectrogram": np.asarray(spectrogram), "rate_hz": config.audio.rate_hz, "window_s": config.data.window_s,

@@ -5,10 +5,13 @@ clock. `variables` is Flax's dict of collections: `params`, and whatever mutable
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn
 
 import jax
+
+from avc_jax import errors
+from avc_jax.published.table import Checkpoint
 
 Variables = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -17,11 +20,15 @@ Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count); divide
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """One field of an example as it reaches the device: shape and dtype without the batch axis."""
+    """One field of an example as it reaches the device: shape and dtype without the batch axis.
+
+    `modality` says what of the system's answers it is the input of (video, audio); empty for labels and the like.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     unit: str = ""
+    modality: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Objective:
 
     Attributes:
       features: field -> Feature; the input layer builds exactly these.
-      init: (rng, batch) -> variables. `batch` may be zeros.
+      init: (rng, batch) -> variables. `batch` may be zeros. Of a batch that holds one modality alone, the variables of that one.
       loss: (variables, batch, rng) -> (f32[] loss, new mutable collections, metrics). Training mode.
     """
 
@@ -81,6 +88,7 @@ class System(Objective):
       score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together.
       common_space: whether the embeddings of the modalities lie in one space, where near means alike.
       parts: the system taken apart into trunks and fusion; None where it has no such parts.
+      checkpoint_keys: kind of a published checkpoint -> how its names map onto our variables; see `avc_jax.convert`.
     """
 
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
@@ -89,3 +97,26 @@ class System(Objective):
     score: Callable[[Variables, Batch], jax.Array]
     common_space: bool = False
     parts: Parts | None = None
+    checkpoint_keys: Mapping[str, Checkpoint] = dataclasses.field(default_factory=dict)
+
+
+def shapes_of(system: System) -> Variables:
+    """The shapes of a system's variables, without computing them."""
+    batch = {name: jax.ShapeDtypeStruct((2, *feature.shape), feature.dtype) for name, feature in system.features.items()}
+    return dict(jax.eval_shape(system.init, jax.random.key(0), batch))
+
+
+def without(system: System, modalities: Collection[str]) -> System:
+    """The part of a system that knows nothing of some modalities: it has neither their inputs nor their variables.
+
+    What needs all of them, `loss` and `score`, is refused with a ConfigError.
+    """
+    if not modalities:
+        return system
+
+    def refuse(*_) -> NoReturn:
+        raise errors.ConfigError(f"This model has no {' and no '.join(modalities)} half: it can be neither trained nor scored. "
+                                 "It embeds.")
+
+    features = {name: feature for name, feature in system.features.items() if feature.modality not in modalities}
+    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, parts=None)

@@ -1,9 +1,11 @@
 """L3-Net: audio-visual correspondence from a frame and a second of sound, with the L3 and the AVE-Net heads.
 
 Arandjelovic & Zisserman, "Look, Listen and Learn", ICCV 2017, arXiv:1705.08168 (L3);
-Arandjelovic & Zisserman, "Objects that Sound", ECCV 2018, arXiv:1712.06651 (AVE).
+Arandjelovic & Zisserman, "Objects that Sound", ECCV 2018, arXiv:1712.06651 (AVE);
+Cramer, Wu, Salamon & Bello, "Look, Listen, and Learn More", ICASSP 2019 (OpenL3, whose published weights can be converted).
 """
 
+import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -12,18 +14,24 @@ import jax.numpy as jnp
 
 from avc_jax import audio, augment, errors, losses
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool, pool_to_grid
+from avc_jax.published.table import Checkpoint, Entry, keras_layer, keras_name, keras_norm, torch_conv, torch_norm
 from avc_jax.schema import Key
 from avc_jax.systems import base
 
 CONFIG = dict(
     head=Key("l3", "l3: concatenate and classify; ave: compare unit embeddings by their distance.", choices=("l3", "ave")),
+    variant=Key("paper", "openl3: as its published weights, with ReLU before normalisation in conv1_2 of the vision trunk, pools "
+                "there that keep odd edges, and embeddings (head=l3) and transfer features pooled from conv4_2's raw output.",
+                choices=("paper", "openl3")),
+    input_norm=Key(False, "Normalise frames and spectrograms by batch first, as OpenL3 does after its decibels."),
     width=Key(1.0, "Factor on the channels of both trunks.", low=1 / 64, high=8.0),
     conv1_stride=Key(1, "Stride of the first convolution: 1 as drawn in the paper, 2 at a quarter of the cost.",
                      choices=(1, 2)),
     conv_bias=Key(False, "Biases in the convolutions, as in the Keras port."),
     embedding=Key(128, "Units of the fusion layer (l3) or of the common space (ave).", low=1, high=1 << 16),
-    transfer_tap=Key("conv", "Where transfer features of sounds are read off conv4_2: its raw output (conv, the Keras port) or "
-                     "after normalisation (norm); the paper says before ReLU.", choices=("conv", "norm"), free=True),
+    transfer_tap=Key("conv", "variant=paper: where transfer features of sounds are read off conv4_2: its raw output (conv, "
+                     "the Keras port) or after normalisation (norm); the paper says before ReLU.",
+                     choices=("conv", "norm"), free=True),
     batch_norm_group=Key(0, "Rows that share normalisation statistics; 0: the global batch; 16: the paper's workers.",
                          low=0, high=1 << 20),
     batch_norm_momentum=Key(0.99, "Share of the old running statistics kept at each step.", low=0.0, high=1.0),
@@ -111,10 +119,11 @@ class L3Net(nn.Module):
     head: str
     embedding: int
     trunk: dict
+    openl3: bool
     dtype: jnp.dtype
 
     def setup(self):
-        self.vision = VGGTrunk(**self.trunk, dtype=self.dtype)
+        self.vision = VGGTrunk(**self.trunk, openl3_vision=self.openl3, dtype=self.dtype)
         self.audio = VGGTrunk(**self.trunk, dtype=self.dtype)
         heads: dict[str, type[L3Head | AVEHead]] = {"l3": L3Head, "ave": AVEHead}
         self.fusion = heads[self.head](self.embedding, self.dtype)
@@ -154,7 +163,8 @@ def network(config) -> L3Net:
     return L3Net(
         head=own.head,
         embedding=own.embedding,
-        trunk=dict(width=own.width, conv1_stride=own.conv1_stride, conv_bias=own.conv_bias,
+        openl3=own.variant == "openl3",
+        trunk=dict(width=own.width, conv1_stride=own.conv1_stride, conv_bias=own.conv_bias, input_norm=own.input_norm,
                    group_size=own.batch_norm_group, momentum=own.batch_norm_momentum,
                    epsilon=own.batch_norm_epsilon, remat=config.train.remat),
         dtype=jnp.dtype(config.train.precision),
@@ -168,34 +178,42 @@ def _check_groups(config) -> None:
                                  "config.train.batch_size / config.train.accumulate.")
 
 
+def _present(batch, spectrogram: Callable[[jax.Array], jax.Array]):
+    """(modality, network input) of each half of an example that is there."""
+    if "frame" in batch:
+        yield "video", 2.0 * (batch["frame"] / 255.0) - 1.0
+    if "waveform" in batch:
+        yield "audio", spectrogram(batch["waveform"] / 32768.0)
+
+
 def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Callable]:
     """The functions of the contract that answer for each modality alone: embed, maps, transfer."""
+    towers = {"video": ("vision", net.vision_map, net.embed_vision), "audio": ("audio", net.sound_map, net.embed_sound)}
+    taps = {"video": "relu", "audio": {"conv": "conv2", "norm": "norm2"}[transfer_tap]}
+    if net.openl3:
+        taps = dict.fromkeys(towers, "conv2")
 
-    def present(batch):
-        """(modality, network input, methods for its map and its embedding) of each half of an example that is there."""
-        if "frame" in batch:
-            yield "video", 2.0 * (batch["frame"] / 255.0) - 1.0, net.vision_map, net.embed_vision
-        if "waveform" in batch:
-            yield "audio", spectrogram(batch["waveform"] / 32768.0), net.sound_map, net.embed_sound
+    def read(variables, modality, x, tap):
+        """f32[B, H, W, C] conv4_2 of a tower: as conv2 or norm2 give it, or after ReLU (relu)."""
+        tower, method, _ = towers[modality]
+        last, kept = net.apply(variables, x, train=False, method=method, mutable=["intermediates"],
+                               capture_intermediates=lambda module, _: module.name == tap)
+        found = last if tap == "relu" else kept["intermediates"][tower]["block4"][tap]["__call__"][0]
+        return found.astype(jnp.float32)
 
     def embed(variables, batch):
-        return {modality: net.apply(variables, x, train=False, method=method).astype(jnp.float32)
-                for modality, x, _, method in present(batch)}
+        if net.openl3 and net.head == "l3":
+            return {modality: global_max_pool(read(variables, modality, x, "conv2"))
+                    for modality, x in _present(batch, spectrogram)}
+        return {modality: net.apply(variables, x, train=False, method=towers[modality][2]).astype(jnp.float32)
+                for modality, x in _present(batch, spectrogram)}
 
     def maps(variables, batch):
-        return {modality: net.apply(variables, x, train=False, method=method).astype(jnp.float32)
-                for modality, x, method, _ in present(batch)}
+        return {modality: read(variables, modality, x, "relu") for modality, x in _present(batch, spectrogram)}
 
     def transfer(variables, batch):
-        tap = {"conv": "conv2", "norm": "norm2"}[transfer_tap]
-        found = {}
-        for modality, x, method, _ in present(batch):
-            last, kept = net.apply(variables, x, train=False, method=method, mutable=["intermediates"],
-                                   capture_intermediates=lambda module, _: module.name == tap)
-            if modality == "audio":
-                last = kept["intermediates"]["audio"]["block4"][tap]["__call__"][0]
-            found[modality] = pool_to_grid(last, *TRANSFER_GRID[modality]).astype(jnp.float32)
-        return found
+        return {modality: pool_to_grid(read(variables, modality, x, taps[modality]), *TRANSFER_GRID[modality])
+                for modality, x in _present(batch, spectrogram)}
 
     return dict(embed=embed, maps=maps, transfer=transfer)
 
@@ -232,13 +250,8 @@ def make(config) -> base.System:
     """
     _check_groups(config)
     net = network(config)
-    window, hop, fft_length = audio.stft_sizes(
-        config.audio.rate_hz, config.audio.stft_window_s, config.audio.stft_hop_s, config.audio.fft_length)
+    spectrogram = audio.front_end(config.audio)
     shared = config.data.pairing == "shared"
-
-    def spectrogram(waveform):
-        return audio.log_spectrogram(waveform, window=window, hop=hop, fft_length=fft_length,
-                                     floor=config.audio.log_floor, scale=config.audio.log_scale)
 
     def inputs(batch, rng=None):
         """uint8 frames and int16 samples to network inputs; with a key, augmented."""
@@ -253,7 +266,11 @@ def make(config) -> base.System:
         return 2.0 * frame - 1.0, spectrogram(waveform)
 
     def init(rng, batch):
-        return net.init(rng, *inputs(batch), train=False)
+        halves = dict(_present(batch, spectrogram))
+        if len(halves) == 2:
+            return net.init(rng, *halves.values(), train=False)
+        (modality, half), = halves.items()
+        return net.init(rng, half, train=False, method={"video": net.embed_vision, "audio": net.embed_sound}[modality])
 
     def loss(variables, batch, rng):
         (vision, sound), new = net.apply(variables, *inputs(batch, rng), train=True, method=net.embed, mutable=["batch_stats"])
@@ -275,11 +292,79 @@ def make(config) -> base.System:
     side, samples = config.data.frame_size, round(config.data.window_s * config.audio.rate_hz)
     return base.System(
         features={
-            "frame": base.Feature((side, side, 3), "uint8", "RGB, 0..255"),
-            "waveform": base.Feature((samples,), "int16", f"full scale 32768, {config.audio.rate_hz} Hz"),
+            "frame": base.Feature((side, side, 3), "uint8", "RGB, 0..255", "video"),
+            "waveform": base.Feature((samples,), "int16", f"full scale 32768, {config.audio.rate_hz} Hz", "audio"),
             "label": base.Feature((), "int32", "1 = same moment of the same file"),
             "file": base.Feature((), "int32", "index of the file that the frame is from"),
         },
         init=init, loss=loss, score=score, **_outputs(net, spectrogram, config.system.transfer_tap),
-        common_space=config.system.head == "ave", parts=_parts(net, inputs),
+        common_space=config.system.head == "ave", parts=_parts(net, inputs), checkpoint_keys=CHECKPOINT_KEYS,
     )
+
+
+# Published checkpoints ---------------------------------------------------------------------------------------------------
+#
+# OpenL3 publishes one tower per file, cut off after conv4_2 (marl/openl3, models.py), as does its PyTorch port for sounds
+# (torchopenl3, models.py); the code that trained them keeps both towers and the fusion (marl/l3embedding, model.py).
+
+
+def _tower(tower: str, conv: Callable, norm: Callable, input_norm: bool, cut: bool) -> tuple[Entry, ...]:
+    """A tower in the order of its layers. conv and norm: (number of its kind from 0, our path) -> entries."""
+    entries = norm(0, f"{tower}/input_norm") if input_norm else []
+    for place, (block, layer) in enumerate(itertools.product((1, 2, 3, 4), (1, 2))):
+        entries += conv(place, f"{tower}/block{block}/conv{layer}")
+        if not (cut and place == 7):
+            entries += norm(place + input_norm, f"{tower}/block{block}/norm{layer}")
+    return tuple(entries)
+
+
+def _keras_tower(tower: str, *, model: str = "", input_norm: bool = True, cut: bool = True) -> tuple[Entry, ...]:
+    def conv(place, ours):
+        return keras_layer(model + (f"{tower}_embedding_layer" if place == 7 else keras_name("conv2d", place)), ours)
+
+    def norm(place, ours):
+        return keras_norm(model + keras_name("batch_normalization", place), ours)
+
+    return _tower(tower, conv, norm, input_norm, cut)
+
+
+def _torch_tower() -> tuple[Entry, ...]:
+    def conv(place, ours):
+        return torch_conv("audio_embedding_layer" if place == 7 else f"conv2d_{place + 1}", ours)
+
+    def norm(place, ours):
+        return torch_norm(f"batch_normalization_{place + 1}", ours)
+
+    return _tower("audio", conv, norm, input_norm=True, cut=True)
+
+
+def _whole(config: dict, input_norm: bool) -> Checkpoint:
+    towers = (_keras_tower(tower, model=f"{tower}_model/", input_norm=input_norm, cut=False) for tower in ("vision", "audio"))
+    fusion = (*keras_layer("dense", "fusion/fc1"), *keras_layer("dense_1", "fusion/fc2"))
+    return Checkpoint(config, (*itertools.chain(*towers), *fusion), _KAPRE)
+
+
+_KAPRE = {"*spectrogram/*": None}  # early files carry the constants of their front end
+_PORT = {"system.variant": "openl3", "system.conv_bias": True}
+_OPENL3 = _PORT | {"system.input_norm": True}
+_SOUND = dict(missing=("video",), initial=("*/audio/block4/norm2/*",))
+_PICTURE = dict(missing=("audio",), initial=("*/vision/block4/norm2/*",))
+
+
+def _of_port(fft_length: int, mels: int = 0) -> dict[str, tuple[int, ...]]:
+    """What the PyTorch port keeps besides: counters, and the Fourier transform and mel filters of its front end."""
+    bins = fft_length // 2 + 1
+    kernels = dict.fromkeys(("speclayer.dft_real_kernels", "speclayer.dft_imag_kernels"), (bins, 1, fft_length))
+    return {"*.num_batches_tracked": (), **kernels} | ({"speclayer.mel_basis": (mels, bins)} if mels else {})
+
+
+CHECKPOINT_KEYS = {
+    "openl3_image": Checkpoint(_OPENL3, _keras_tower("vision"), **_PICTURE),
+    **{f"openl3_audio_{name}": Checkpoint(_OPENL3 | {"audio.front_end": name}, _keras_tower("audio"), _KAPRE, **_SOUND)
+       for name in ("linear", "mel128", "mel256")},
+    **{f"torchopenl3_{name}": Checkpoint(_OPENL3 | {"audio.front_end": name}, _torch_tower(), _of_port(*sizes), **_SOUND)
+       for name, *sizes in (("linear", 512), ("mel128", 2048, 128), ("mel256", 2048, 256))},
+    "cnn_L3_orig": _whole(_PORT | {"audio.stft_window_s": 512 / 48000, "audio.stft_hop_s": 242 / 48000}, input_norm=False),
+    "cnn_L3_kapredbinputbn": _whole(_OPENL3 | {"audio.front_end": "linear"}, input_norm=True),
+    "cnn_L3_melspec2": _whole(_OPENL3 | {"audio.front_end": "mel256"}, input_norm=True),
+}

@@ -32,6 +32,21 @@ def test_odd_sizes_are_floored_by_the_pools():
     assert shape == (1, 3, 2, 8)  # 31 -> 15 -> 7 -> 3; 17 -> 8 -> 4 -> 2
 
 
+def test_odd_sizes_are_kept_by_the_pools_of_openl3s_vision_trunk():
+    trunk = vgg.VGGTrunk(width=1 / 64, openl3_vision=True)
+    shape = jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, False)[0],
+                           jax.ShapeDtypeStruct((1, 31, 17, 1), "float32")).shape
+    assert shape == (1, 4, 3, 8)  # 31 -> 16 -> 8 -> 4; 17 -> 9 -> 5 -> 3
+
+
+def test_an_edge_that_is_kept_is_pooled_alone_and_its_gradient_is_finite():
+    x = -np.abs(np.random.default_rng(3).normal(size=(1, 3, 2, 1))).astype(np.float32)  # below zero: padding may not win
+    pool = lambda x: vgg.max_pool(vgg._to_even(x))  # noqa: E731
+    np.testing.assert_array_equal(np.asarray(pool(x))[0, :, 0, 0], [x[0, :2].max(), x[0, 2].max()])
+    grad = np.asarray(jax.grad(lambda x: pool(x).sum())(x))
+    np.testing.assert_array_equal(grad, (x == x[0, :2].max()) | (x == x[0, 2].max()))
+
+
 def test_remat_keeps_the_tree_of_parameters():
     x = jax.ShapeDtypeStruct((1, 16, 16, 1), "float32")
     trees = [jax.eval_shape(lambda x, remat=remat: vgg.VGGTrunk(width=1 / 64, remat=remat).init(jax.random.key(0), x, False), x)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from avc_jax import config as configs
-from avc_jax import systems
+from avc_jax import errors, systems
+from avc_jax.systems import base
 
 ROWS = 4
 
@@ -66,3 +67,24 @@ def test_score_is_one_float32_per_example(made):
     system, variables, batch = made
     score = jax.eval_shape(jax.jit(system.score), variables, batch)
     assert (score.shape, score.dtype) == ((ROWS,), jnp.float32)
+
+
+def test_a_half_has_its_own_inputs_and_variables_and_embeds_alone(made):
+    system, variables, batch = made
+    modalities = {feature.modality for feature in system.features.values()} - {""}
+    whole = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(dict(variables))}
+    for modality in modalities:
+        half = base.without(system, modalities - {modality})
+        inputs = {name: batch[name] for name, feature in half.features.items() if feature.modality}
+        own = base.shapes_of(half)
+        assert set(jax.eval_shape(half.embed, own, inputs)) == set(jax.eval_shape(half.transfer, own, inputs)) == {modality}
+        paths = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(own)}
+        assert paths < whole
+        for refused in (lambda half=half, own=own: half.score(own, batch),
+                        lambda half=half, own=own: half.loss(own, batch, jax.random.key(0))):
+            with pytest.raises(errors.ConfigError, match="can be neither trained nor scored"):
+                refused()
+
+
+def test_a_system_without_nothing_is_itself(made):
+    assert base.without(made[0], ()) is made[0]

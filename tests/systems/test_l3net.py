@@ -112,6 +112,10 @@ def test_features_follow_the_config():
         "frame": ((224, 224, 3), "uint8"), "waveform": ((48000,), "int16"), "label": ((), "int32"), "file": ((), "int32")}
 
 
+def test_the_variant_of_openl3_has_as_many_parameters_as_its_networks():
+    assert count(shapes_of(full(variant="openl3", input_norm=True, conv_bias=True))["params"]) == 9_508_746
+
+
 # Initial values -----------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +219,25 @@ def test_transfer_features_are_the_pooled_activations(answers):
     sound = np.asarray(both["maps"]["audio"])
     rows, columns = max(1, sound.shape[1] // 4), max(1, sound.shape[2] // 3)
     np.testing.assert_allclose(np.maximum(normal, 0), sound[:, :rows, :columns].max((1, 2)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["l3", "ave"])
+def test_embeddings_of_the_variant_of_openl3_are_pools_of_the_raw_convolution(head):
+    system = systems.make(tiny.config(system__variant="openl3", system__input_norm=True, system__head=head))
+    variables, batch = tiny.variables(system), {name: tiny.batch(system, 3)[name] for name in ("frame", "waveform")}
+    ask = jax.jit(lambda batch: {name: getattr(system, name)(variables, batch) for name in ("embed", "maps", "transfer")})
+    found = ask(batch)
+    for modality, tower in (("video", "vision"), ("audio", "audio")):
+        norm, stats = variables["params"][tower]["block4"]["norm2"], variables["batch_stats"][tower]["block4"]["norm2"]
+        raw = np.asarray(found["transfer"][modality]).reshape(3, -1, len(stats["mean"]))
+        normal = (raw - stats["mean"]) / np.sqrt(stats["var"] + 1e-3) * norm["scale"] + norm["bias"]
+        assert (norm["scale"] > 0).all(), "where the factor is negative, the largest becomes the smallest"
+        # Where no rows are left over, the largest of all cells is that of the map.
+        np.testing.assert_allclose(np.maximum(normal, 0).max(1), found["maps"][modality].max((1, 2)), rtol=1e-4, atol=1e-4)
+        if head == "l3":
+            np.testing.assert_allclose(found["embed"][modality], raw.max(1), rtol=1e-5)
+        else:
+            np.testing.assert_allclose(np.linalg.norm(found["embed"][modality], axis=1), 1.0, rtol=1e-5)
 
 
 # Gradients -----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Checkpoints that others have published: their files, their names, and our variables."""

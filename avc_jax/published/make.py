@@ -1,0 +1,78 @@
+"""Makes a model of the arrays of a published checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from avc_jax import config as configs
+from avc_jax import errors, model, systems
+from avc_jax.published import translate
+from avc_jax.published.table import Checkpoint
+from avc_jax.systems import base
+
+
+def kinds_of(system: str) -> Mapping[str, Checkpoint]:
+    """The published checkpoints that a system knows.
+
+    Raises:
+      ConfigError: there is no such system.
+    """
+    return systems.make(configs.default(system)).checkpoint_keys
+
+
+def choose(kinds: Mapping[str, Checkpoint], arrays: Mapping[str, np.ndarray], path: Path) -> str:
+    """The kind of checkpoint that the names of arrays tell; where they tell several, the one that the file is named after.
+
+    Where no kind has these names, the most alike one, so that what is wrong can be said.
+
+    Raises:
+      ConfigError: several kinds have these names, and the name of the file decides nothing; or there is no kind at all.
+    """
+    if not kinds:
+        raise errors.ConfigError("This system has no published checkpoints.")
+    unlike = {kind: len(translate.strangers(arrays, checkpoint)) for kind, checkpoint in kinds.items()}
+    best = [kind for kind, count in unlike.items() if count == min(unlike.values())]
+    named = [kind for kind in best if kind in path.name] or best
+    if len(named) > 1 and not unlike[named[0]]:
+        raise errors.ConfigError(f"{path} may be {' or '.join(named)}: its names are the same. Say which with --kind=.")
+    return named[0]
+
+
+def make(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tuple[model.Model, list[str]]:
+    """A model, and the paths of those of its variables that stayed initial.
+
+    Args:
+      system: name of a system.
+      kind: what the arrays are.
+      arrays: by their published names.
+
+    Raises:
+      ConfigError: arrays do not fit; every one that does not is named.
+    """
+    config = config_of(system, kind)
+    made = base.without(systems.make(config), kind.missing)
+    shapes = flatten_dict(base.shapes_of(made), sep="/")
+    paths = translate.initial_paths(kind, shapes)
+
+    def initial():
+        batch = {name: jnp.zeros((1, *feature.shape), feature.dtype) for name, feature in made.features.items()}
+        variables = flatten_dict(made.init(jax.random.key(0), batch), sep="/")
+        return {path: variables[path] for path in paths}
+
+    ours = translate.to_ours(arrays, kind, shapes, jax.device_get(jax.jit(initial)()) if paths else {})
+    variables = jax.device_put(unflatten_dict(ours, sep="/"), jax.devices()[0])
+    return model.Model(config, made, variables, 0, kind.missing), paths
+
+
+def config_of(system: str, kind: Checkpoint):
+    """The checked config of a published checkpoint: the default with the changes of its kind."""
+    config = configs.default(system)
+    for path, value in kind.config.items():
+        section, key = path.split(".")
+        config[section][key] = value
+    configs.check(config)
+    return config

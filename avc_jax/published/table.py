@@ -1,0 +1,81 @@
+"""Tables of names: what the arrays of a published checkpoint are called, and where they go among our variables.
+
+A system's file makes its tables of these parts. Our names are paths in the tree of variables, `params/audio/block1/conv1/kernel`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One array.
+
+    Attributes:
+      theirs: its name in the published checkpoint.
+      ours: its path.
+      axes: our axes, as numbers of theirs, such as (2, 3, 1, 0) from PyTorch's OIHW kernels to HWIO; None: as they are.
+    """
+
+    theirs: str
+    ours: str
+    axes: tuple[int, ...] | None = None
+
+    def to_ours(self, array: np.ndarray) -> np.ndarray:
+        return array if self.axes is None else array.transpose(self.axes)
+
+    def to_theirs(self, array: np.ndarray) -> np.ndarray:
+        return array if self.axes is None else array.transpose(np.argsort(self.axes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One kind of published checkpoint.
+
+    Attributes:
+      config: what differs from the default config, "section.key" -> value.
+      entries: every array that the file must hold.
+      beside: what the file may hold besides, because we compute it ourselves or do without: pattern of a name -> its shape
+        (None: any).
+      missing: modalities of which it holds nothing; our model then has no such half.
+      initial: patterns of our paths that it has no arrays for; they stay as they are initialised.
+    """
+
+    config: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    beside: Mapping[str, tuple[int, ...] | None] = dataclasses.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    initial: tuple[str, ...] = ()
+
+
+def keras_name(kind: str, place: int) -> str:
+    """What Keras calls a layer without a name of its own: dense, dense_1, dense_2 ... in the order in which they are made."""
+    return f"{kind}_{place}" if place else kind
+
+
+def keras_layer(theirs: str, ours: str) -> list[Entry]:
+    """A convolution or dense layer of Keras, with its bias."""
+    return [Entry(f"{theirs}/{name}", f"params/{ours}/{name}") for name in ("kernel", "bias")]
+
+
+def keras_norm(theirs: str, ours: str) -> list[Entry]:
+    """A batch normalisation of Keras."""
+    return _norm(f"{theirs}/", ours, ("gamma", "beta", "moving_mean", "moving_variance"))
+
+
+def torch_conv(theirs: str, ours: str) -> list[Entry]:
+    """A two-dimensional convolution of PyTorch, with its bias."""
+    return [Entry(f"{theirs}.weight", f"params/{ours}/kernel", (2, 3, 1, 0)), Entry(f"{theirs}.bias", f"params/{ours}/bias")]
+
+
+def torch_norm(theirs: str, ours: str) -> list[Entry]:
+    """A batch normalisation of PyTorch; its counter `num_batches_tracked` belongs to `Checkpoint.beside`."""
+    return _norm(f"{theirs}.", ours, ("weight", "bias", "running_mean", "running_var"))
+
+
+def _norm(theirs: str, ours: str, names: tuple[str, ...]) -> list[Entry]:
+    paths = (f"params/{ours}/scale", f"params/{ours}/bias", f"batch_stats/{ours}/mean", f"batch_stats/{ours}/var")
+    return [Entry(theirs + name, path) for name, path in zip(names, paths, strict=True)]

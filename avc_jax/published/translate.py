@@ -1,0 +1,83 @@
+"""Between the arrays of a published checkpoint and our variables, both as flat dicts of names."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from avc_jax import errors
+from avc_jax.published.table import Checkpoint
+from avc_jax.schema import nearest
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def strangers(arrays: Arrays, kind: Checkpoint) -> list[str]:
+    """What tells by names alone that arrays are not of a kind: names that are missing, extra, or known with another shape."""
+    known, found = {entry.theirs for entry in kind.entries}, set(arrays)
+    missing = [f"missing: {name}.{nearest(name, found - known)}" for name in sorted(known - found)]
+    extra = [line for name in sorted(found - known) for line in _beside(name, arrays[name], kind, known - found)]
+    return missing + extra
+
+
+def _beside(name: str, array: np.ndarray, kind: Checkpoint, wanted: set[str]) -> list[str]:
+    shapes = [shape for pattern, shape in kind.beside.items() if fnmatchcase(name, pattern)]
+    if not shapes:
+        return [f"extra: {name}, {_form(array)}.{nearest(name, wanted)}"]
+    fits = any(shape is None or shape == array.shape for shape in shapes)
+    return [] if fits else [f"misshapen: {name} is {_form(array)}, expected {list(shapes[0])}."]
+
+
+def misfits(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any]) -> list[str]:
+    """Everything that keeps arrays from becoming variables, one line each; empty if nothing does.
+
+    Args:
+      arrays: of the published checkpoint.
+      kind: what it is taken for.
+      shapes: our path -> what has the shape of our variable.
+    """
+    lines = strangers(arrays, kind)
+    for entry in kind.entries:
+        if entry.theirs not in arrays:
+            continue
+        array, wanted = arrays[entry.theirs], shapes[entry.ours].shape
+        if array.ndim != len(wanted) or entry.to_ours(array).shape != tuple(wanted):
+            expected = entry.to_theirs(np.broadcast_to(np.float32(0), wanted)).shape
+            lines.append(f"misshapen: {entry.theirs} is {_form(array)}, expected {list(expected)} (our {entry.ours}).")
+        elif not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
+            lines.append(f"not of numbers: {entry.theirs} is {_form(array)}, expected float32.")
+    return lines
+
+
+def initial_paths(kind: Checkpoint, paths: Iterable[str]) -> list[str]:
+    """Those of our paths that a kind of checkpoint has nothing for."""
+    return [path for path in paths if any(fnmatchcase(path, pattern) for pattern in kind.initial)]
+
+
+def to_ours(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any], initial: Arrays) -> dict[str, np.ndarray]:
+    """Our variables, path -> array.
+
+    Args:
+      arrays: of the published checkpoint.
+      kind: what it is.
+      shapes: our path -> what has the shape and the dtype of our variable.
+      initial: the variables that `initial_paths` names.
+
+    Raises:
+      ConfigError: arrays do not fit; every array that does not is named.
+    """
+    lines = misfits(arrays, kind, shapes)
+    if lines:
+        raise errors.ConfigError("\n  ".join([f"{len(lines)} of the arrays do not fit:", *lines]))
+    ours = {entry.ours: np.asarray(entry.to_ours(arrays[entry.theirs]), shapes[entry.ours].dtype) for entry in kind.entries}
+    return {path: initial[path] if path in initial else ours[path] for path in shapes}
+
+
+def to_theirs(variables: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
+    """The arrays of a published checkpoint, name -> array, of our variables by their paths: the inverse of `to_ours`."""
+    return {entry.theirs: np.ascontiguousarray(entry.to_theirs(np.asarray(variables[entry.ours]))) for entry in kind.entries}
+
+
+def _form(array: np.ndarray) -> str:
+    return f"{array.dtype.name}{list(array.shape)}"

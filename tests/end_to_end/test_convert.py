@@ -1,0 +1,117 @@
+"""The command: a published file goes in, and the folder that comes out is a model like any other."""
+
+import hashlib
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torchfile
+from end_to_end import command
+
+from avc_jax import errors, model
+from avc_jax.published import translate
+from avc_jax.systems.l3net import CHECKPOINT_KEYS
+
+KIND = "torchopenl3_mel128"
+
+
+def published() -> dict[str, np.ndarray]:
+    """Random arrays of the PyTorch port's network, with what its front end keeps."""
+    rng = np.random.default_rng(0)
+    channels, arrays = (1, 64, 64, 128, 128, 256, 256, 512, 512), {}
+    for place, (inside, outside) in enumerate(itertools.pairwise(channels), start=1):
+        for name, value in {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}.items():
+            arrays[f"batch_normalization_{place}.{name}"] = value + np.abs(0.1 * rng.normal(size=inside))
+        arrays[f"batch_normalization_{place}.num_batches_tracked"] = np.array(place)
+        conv = "audio_embedding_layer" if place == 8 else f"conv2d_{place}"
+        arrays[f"{conv}.weight"] = rng.normal(size=(outside, inside, 3, 3)) * np.sqrt(2 / (9 * inside))
+        arrays[f"{conv}.bias"] = 0.1 * rng.normal(size=outside)
+    arrays["speclayer.mel_basis"] = np.zeros((128, 1025))
+    return {name: array.astype(np.float32) if array.ndim else array for name, array in arrays.items()}
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory, cache):
+    """(file, folder, what the command said)."""
+    folder = tmp_path_factory.mktemp("converted")
+    path = torchfile.write(folder / "weights.pth.tar", published())
+    said = command.run(cache, "--system=l3net", f"--source={path}", f"--out={folder / 'model'}", module="avc_jax.convert")
+    return path, folder / "model", said
+
+
+def test_the_folder_says_where_it_comes_from_and_what_it_lacks(converted):
+    path, folder, said = converted
+    assert f"Converted and read back: {folder}" in said
+    about = json.loads((folder / model.DESCRIPTION).read_text())
+    assert about["source"] == path.name
+    assert about["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert about["source_kind"] == KIND
+    assert about["missing_modalities"] == ["video"]
+    assert sorted(about["initial"]) == ["batch_stats/audio/block4/norm2/mean", "batch_stats/audio/block4/norm2/var",
+                                        "params/audio/block4/norm2/bias", "params/audio/block4/norm2/scale"]
+    assert about["config"]["audio"]["front_end"] == "mel128"
+    assert "waveform" in about["inputs"]
+    assert "frame" not in about["inputs"]
+
+
+def test_the_model_has_the_published_arrays_and_no_others(converted):
+    from flax.traverse_util import flatten_dict
+
+    net, given = model.load(converted[1]), published()
+    found = translate.to_theirs(flatten_dict(net.variables, sep="/"), CHECKPOINT_KEYS[KIND])
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, given[name])
+    assert not [name for name in given if name not in found and "num_batches" not in name and "speclayer" not in name]
+    assert set(net.variables["params"]) == {"audio"}
+
+
+def test_it_embeds_sounds_and_refuses_what_it_has_no_half_for(converted):
+    net = model.load(converted[1])
+    waveform = np.random.default_rng(1).integers(-9000, 9000, (2, 48000)).astype(np.int16)
+    embedded = net.embed(waveform=waveform)
+    assert {name: value.shape for name, value in embedded.items()} == {"audio": (2, 512)}
+    assert np.isfinite(embedded["audio"]).all()
+    assert np.abs(embedded["audio"][0] - embedded["audio"][1]).max() > 1e-3
+    assert {name: value.shape for name, value in net.system.transfer(net.variables, {"waveform": waveform}).items()} == {
+        "audio": (2, 6144)}
+    with pytest.raises(errors.ConfigError, match=r"no input 'frame'.*The model has no video half"):
+        net.embed(frame=np.zeros((1, 224, 224, 3), np.uint8))
+    with pytest.raises(errors.ConfigError, match="has no video half: it can be neither trained nor scored"):
+        net.system.score(net.variables, {"waveform": waveform})
+
+
+def test_exporting_it_keeps_what_it_lacks(converted, cache, tmp_path):
+    command.run(cache, f"--checkpoint={converted[1]}", f"--out={tmp_path / 'out'}", module="avc_jax.export")
+    again, net = model.load(tmp_path / "out"), model.load(converted[1])
+    assert again.missing_modalities == ("video",)
+    waveform = np.ones((1, 48000), np.int16)
+    np.testing.assert_array_equal(again.embed(waveform=waveform)["audio"], net.embed(waveform=waveform)["audio"])
+
+
+@pytest.mark.parametrize(("flags", "code", "words"), [
+    ({"system": ""}, 64, "--system is missing"), ({"source": ""}, 64, "--source is missing"),
+    ({"out": ""}, 64, "--out is missing"), ({"system": "l3nett"}, 64, "Did you mean l3net?"),
+    ({"source": "nowhere.h5"}, 66, "nowhere.h5: there is no such file"),
+    ({"kind": "openl3"}, 64, "openl3_audio_mel256"), ({"kind": "openl3_image"}, 64, "is no openl3_image"),
+], ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_a_wrong_flag_is_refused_in_words(converted, cache, tmp_path, flags, code, words):
+    given = {"system": "l3net", "source": str(converted[0]), "out": str(tmp_path / "out")} | flags
+    said = command.run(cache, *(f"--{name}={value}" for name, value in given.items()), module="avc_jax.convert", expect=code)
+    assert words in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_arrays_that_do_not_fit_are_named_and_nothing_is_written(cache, tmp_path):
+    arrays = published()
+    arrays["conv2d_3.wieght"] = arrays.pop("conv2d_3.weight")
+    arrays["conv2d_5.weight"] = arrays["conv2d_5.weight"][:, :, 0]
+    path = torchfile.write(tmp_path / "torchopenl3_mel128.pth", arrays)
+    said = command.run(cache, "--system=l3net", f"--source={path}", f"--out={tmp_path / 'out'}", module="avc_jax.convert",
+                       expect=64)
+    for words in ("is no torchopenl3_mel128: 3 of the arrays do not fit",
+                  "missing: conv2d_3.weight. Did you mean conv2d_3.wieght?",
+                  "extra: conv2d_3.wieght, float32[128, 64, 3, 3]",
+                  "misshapen: conv2d_5.weight is float32[256, 128, 3], expected [256, 128, 3, 3] (our params/audio/block3/"):
+        assert words in said
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,130 @@
+"""Reads golden vectors: what published implementations gave for seeded weights and seeded inputs (vectors/README.md says how)."""
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_LAST_FRACTION = 1000003  # the stride of the samples
+
+
+class Vectors:
+    """One file.
+
+    Attributes:
+      meta: what the file says of itself.
+    """
+
+    def __init__(self, path: Path):
+        self._arrays = np.load(path)
+        self.meta = json.loads(str(self._arrays["meta"]))
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._arrays[key]
+
+    def input(self, name: str) -> np.ndarray:
+        """An input, made anew from its seed and compared with its checksum."""
+        asked = self.meta["inputs"][name]
+        if asked["kind"] == "stored":
+            return self[f"in/{name}"]
+        if asked["kind"] == "value":
+            asked = asked["value"]
+            made = _tones(asked)
+        else:
+            made = _normals(f"{asked['seed']}:input:{name}", asked["shape"])
+            made = np.float32(asked["scale"]) * made + np.float32(asked["shift"])
+            made = _after(made, asked.get("post", ""))
+        _check(name, made, asked["check"])
+        return made
+
+    def weights(self, model: str = "net") -> dict[str, np.ndarray]:
+        """The arrays of a network under their published names, each compared with its checksum."""
+        about = self.meta["models"][model]
+        found = {}
+        for (name, shape, dtype), check in zip(about["entries"], self[f"check/{model}"], strict=True):
+            found[name] = np.full(shape, about["overrides"][name], dtype) if name in about["overrides"] else _fill(
+                about, name, tuple(shape))
+            _check(name, found[name], check)
+        return found
+
+    def check(self, name: str, found: np.ndarray, atol: float = 0.0) -> None:
+        """Compares an output with what the published implementation gave, to 1e-4 of its peak or to ten times its own rounding.
+
+        Args:
+          name: of the output.
+          found: ours, in the same layout.
+          atol: an absolute difference that is allowed in any case, for decibels.
+        """
+        found = np.asarray(found)
+        assert list(found.shape) == self.meta["outputs"][name]["shape"], name
+        if f"out/{name}" in self._arrays:
+            self._close(f"out/{name}", found, atol)
+            return
+        flat = found.reshape(-1)
+        self._close(f"out/{name}#sample", flat[np.arange(2048) * _LAST_FRACTION % flat.size], atol)
+        wide = flat.astype(np.float64)
+        wanted, magnitudes = self[f"out/{name}#stats"], np.abs(wide).sum()
+        assert abs(wide.sum() - wanted[0]) <= max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * magnitudes, name
+        allowed = max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * np.abs(wanted[3:]).max()
+        np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], rtol=0, atol=max(allowed, atol), err_msg=name)
+
+    def _close(self, key: str, found: np.ndarray, atol: float) -> None:
+        wanted = self[key]
+        allowed = max(max(1e-4, 10 * self._rounding(key)) * np.abs(wanted).max(), atol)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=allowed, err_msg=key)
+
+    def _rounding(self, key: str) -> float:
+        return self.meta["rounding"].get(key, 0.0)
+
+    def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray]) -> None:
+        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest)."""
+        wanted = self[key]
+        ours = np.array([found[name] for name in names])
+        allowed = max(1e-4, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), 1e-3 * np.nanmax(np.abs(wanted), axis=0))
+        worst = np.nanargmax(np.abs(ours - wanted) / allowed)
+        assert (np.abs(ours - wanted) <= allowed).all(), f"{key}: {names[worst // wanted[0].size]}"
+
+
+def _normals(text: str, shape) -> np.ndarray:
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
+    return generator.standard_normal(tuple(shape), dtype=np.float32)
+
+
+def _fill(about: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The rule that gives an entry its values, as far as the files that are read here need it."""
+    noise, last = _normals(f"{about['seed']}:{name}", shape), name.rsplit("/", 1)[-1]
+    if last == "kernel":
+        gain = about["g_conv"] if len(shape) > 2 else about["g_lin"]
+        return np.float32(gain / math.sqrt(math.prod(shape[:-1]))) * noise
+    return {
+        "moving_mean": lambda: np.float32(0.1) * noise,
+        "moving_variance": lambda: np.float32(1) + np.float32(0.1) * np.abs(noise),
+        "bias": lambda: np.float32(0.01) * noise,
+        "beta": lambda: np.float32(0.01) * noise,
+        "gamma": lambda: np.float32(1) + np.float32(0.1) * noise,
+    }[last]()
+
+
+def _tones(asked: dict) -> np.ndarray:
+    """f32[n]: partials whose loudness sways, and noise."""
+    t = np.arange(asked["n"]) / asked["sr"]
+    sound = sum(asked["amp"] / (k + 1) * np.sin(2 * np.pi * f * t + 0.7 * k) * (1 + 0.5 * np.sin(2 * np.pi * (0.9 + 0.4 * k) * t))
+                for k, f in enumerate(asked["freqs"]))
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(f"{asked['seed']}:input:{asked['name']}".encode())))
+    return (sound + asked["noise"] * generator.standard_normal(asked["n"])).astype(np.float32)
+
+
+def _after(made: np.ndarray, text: str) -> np.ndarray:
+    if text == "clipped to [-80, 0]":
+        return made.clip(-80, 0)
+    if text == "row b multiplied by 1 + b":
+        return made * (1 + np.arange(len(made), dtype=np.float32)).reshape(-1, *[1] * (made.ndim - 1))
+    assert not text, text
+    return made
+
+
+def _check(name: str, made: np.ndarray, wanted) -> None:
+    wide = made.astype(np.float64)
+    np.testing.assert_allclose([wide.sum(), (wide**2).sum()], wanted, rtol=1e-5, atol=1e-5 * np.abs(wide).sum(), err_msg=name)
