@@ -55,7 +55,8 @@ class Model:
         for name, value in inputs.items():
             feature = self.system.features.get(name)
             if feature is None:
-                raise errors.ConfigError(f"embed: there is no input {name!r}; expected some of {', '.join(self.system.features)}.")
+                raise errors.ConfigError(f"embed: there is no input {name!r}; expected some of "
+                                         f"{', '.join(self.system.features)}.")
             if np.shape(value)[1:] != feature.shape or np.asarray(value).dtype != feature.dtype:
                 raise errors.ConfigError(f"embed: {name} is {np.asarray(value).dtype}{list(np.shape(value))}, expected "
                                          f"{feature.dtype}[n, {', '.join(map(str, feature.shape))}] ({feature.unit}).")

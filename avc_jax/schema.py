@@ -123,8 +123,46 @@ _EVALUATE = dict(
     pairs_on_page=Key(16, "True and false pairs shown on the report page.", low=0, high=200, free=True),
 )
 
+_WHEN = ("off", "end", "every")
+
+# When each protocol of avc_jax/evaluators is asked.
+_EVALUATORS = dict(
+    avc=Key("every", "Correspondence of held-out frames and sounds. off: never; end: at the last step and with --mode=evaluate; "
+            "every: also every train.evaluate_every steps.", choices=_WHEN, free=True),
+    transfer=Key("end", "Classes of labelled sounds, by a linear SVM on the audio features.", choices=_WHEN, free=True),
+    clustering=Key("end", "Agreement of k-means on the embeddings with the classes of held-out clips.", choices=_WHEN, free=True),
+    concepts=Key("end", "Classes of held-out clips that single units stand for.", choices=_WHEN, free=True),
+    probe=Key("end", "Classes of pictures, by a linear layer on the visual features.", choices=_WHEN, free=True),
+    baselines=Key("off", "The supervised networks of the paper's table.", choices=_WHEN, free=True),
+    retrieval=Key("end", "Frames found by sounds and the other way round, for heads with a common space.", choices=_WHEN,
+                  free=True),
+    pictures=Key("end", "What excites units, where in a frame or sound, and maps of the embeddings, for the page.", choices=_WHEN,
+                 free=True),
+)
+
+_TRANSFER = dict(
+    dataset=Key("", "Labelled sounds that lie at transfer.root as their publishers lay them out; empty: transfer.manifest, or "
+                "the labelled held-out clips.", choices=("", "esc50", "dcase2013", "labelled_audio"), free=True),
+    root=Key("", "Folder of the labelled sounds.", free=True),
+    manifest=Key("", "CSV of path,label,fold; paths are relative to transfer.root, or where that is empty to the CSV.",
+                 free=True),
+    subclips=Key(10, "Equally spaced sounds of data.window_s that are taken from each (the paper: 10 of 5 s, 60 of 30 s).", low=1,
+                 high=10_000, free=True),
+    cost=Key(0.0, "Cost C of the SVM's errors; 0: the one of transfer.costs that does best on a training fold that is held back.",
+             low=0.0, high=1e9, free=True),
+    costs=Key((1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), "Costs to choose among; the paper does not give its own.", low=1e-9, high=1e9,
+              free=True),
+)
+
+_CLUSTERING = dict(
+    clusters=Key(64, "Clusters of k-means.", low=2, high=1 << 16, free=True),
+    average=Key("arithmetic", "Mean of the two entropies that the mutual information is divided by; the paper does not say.",
+                choices=("arithmetic", "geometric", "max", "min"), free=True),
+    restarts=Key(10, "Runs of k-means, of which the tightest is taken.", low=1, high=1000, free=True),
+)
+
 SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
-                 evaluate=_EVALUATE)
+                 evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING)
 
 
 def schema(system: str) -> dict[str, dict[str, Key]]:

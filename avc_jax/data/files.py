@@ -38,6 +38,8 @@ class Media(Protocol):
 
     def sounds(self, starts_s: Sequence[float], window_s: float, rate_hz: int) -> np.ndarray: ...
 
+    def stretch(self, start_s: float, end_s: float, rate_hz: int) -> tuple[float, np.ndarray]: ...
+
     def is_silent(self) -> bool: ...
 
 
@@ -97,6 +99,17 @@ def _read_within(media: Media, span: Span, request: Request, form: Format) -> _R
     wanted = request.sounds[0]
     request.waveform[request.rows[0, wanted]] = waveform[wanted[needed]]
     return crops, frame_s, sound_s
+
+
+def read_sound(clip: Clip, open_media: Callable[..., Media], rate_hz: int) -> np.ndarray:
+    """int16[n]: all the sound that there is between the ends of a clip, mono.
+
+    Raises:
+      BadMedia: as `decode.MediaFile.stretch`.
+    """
+    with open_media(clip) as media:
+        span = cut_span(media.span, clip)
+        return media.stretch(span.start_s, span.end_s, rate_hz)[1]
 
 
 def _key_times(media: Media, times_s: np.ndarray, span: Span) -> np.ndarray:

@@ -9,6 +9,8 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from avc_jax import errors
 from avc_jax.data import files
 from avc_jax.data.decode import MediaFile
@@ -55,6 +57,14 @@ class Source:
         clips = [self.clips[place] for place in request.clips]
         return files.read(clips, lambda clip: MediaFile(self.root / clip.path), request, form)
 
+    def sound(self, place: int, rate_hz: int) -> np.ndarray:
+        """int16[n]: the whole sound of a clip, mono.
+
+        Raises:
+          BadMedia: the clip is of no use.
+        """
+        return files.read_sound(self.clips[place], lambda clip: MediaFile(self.root / clip.path), rate_hz)
+
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.
 
@@ -80,6 +90,11 @@ class Source:
         for clip in self.clips:
             counts[clip.split] = counts.get(clip.split, 0) + 1
         return dict(sorted(counts.items()))
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels of its clips, sorted; clips without one do not count."""
+        return sorted({clip.label for clip in self.clips} - {""})
 
     @property
     def num_files(self) -> int:
@@ -111,7 +126,7 @@ def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise errors.MissingInputError(f"{named}: expected a folder of videos, found {found} there.")
-    rows = (_read_manifest(folder, manifest, settings[1]) if manifest else
+    rows = (read_manifest(folder, manifest, settings[1]) if manifest else
             [{"path": path} for path in _find(folder, named)])
     if not rows:
         where = f"the manifest {manifest} lists none" if manifest else "it holds none, searched recursively"
@@ -138,7 +153,18 @@ def _find(folder: Path, named: str) -> list[str]:
     return sorted(Path(path).relative_to(folder).as_posix() for path in found)
 
 
-def _read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, str]]:
+def read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, str]]:
+    """The rows of a CSV with a column `path`, whose values are normalised.
+
+    Args:
+      folder: where the manifest is looked for first.
+      manifest: path of the CSV, absolute or relative to folder or to here.
+      setting: what the user calls it.
+
+    Raises:
+      MissingInputError: there is no such file.
+      DataError: it cannot be read as one.
+    """
     path = next((p for p in (folder / manifest, Path(manifest)) if p.is_file()), None)
     if path is None:
         raise errors.MissingInputError(f"{setting}={manifest}: there is no such file in {folder} or here.")
@@ -158,7 +184,12 @@ def _read_manifest(folder: Path, manifest: str, setting: str) -> list[dict[str, 
     return rows
 
 
-def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]) -> Clip:
+def stretch_of(row: dict[str, str]) -> tuple[float, float]:
+    """(start_s, end_s) of a row of a manifest; infinite where it does not say.
+
+    Raises:
+      DataError: they are no numbers, or out of order.
+    """
     def seconds(name: str, missing: float) -> float:
         text = row.get(name) or ""
         try:
@@ -172,8 +203,12 @@ def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]
     start_s, end_s = seconds("start_s", -math.inf), seconds("end_s", math.inf)
     if end_s <= start_s:
         raise errors.DataError(f"The manifest gives {row['path']} start_s={start_s} and end_s={end_s}; the end has to be later.")
+    return start_s, end_s
+
+
+def _clip(row: dict[str, str], files: dict[str, int], fractions: Sequence[float]) -> Clip:
     split = row.get("split") or hashed_split(row["path"], fractions)
-    return Clip(row["path"], files[row["path"]], split, row.get("label") or "", start_s, end_s)
+    return Clip(row["path"], files[row["path"]], split, row.get("label") or "", *stretch_of(row))
 
 
 def hashed_split(path: str, fractions: Sequence[float]) -> str:

@@ -67,7 +67,7 @@ class Reader:
           plan: over as many clips.
           form: of what is delivered.
           quarantine: where bad files go.
-          pairing: see config.data.pairing.
+          pairing: see config.data.pairing; none: true pairs only.
 
         Raises:
           DataError: false pairs are wanted, and there is only one file.
@@ -75,7 +75,7 @@ class Reader:
         self.source, self.plan, self.form, self.quarantine = source, plan, form, quarantine
         self.pairing = pairing
         self._files = np.array([clip.file for clip in source.clips], np.int32)
-        if source.num_files < 2:
+        if source.num_files < 2 and pairing != "none":
             raise errors.DataError(f"False pairs need the sound of another file, and this split of {source.root} has "
                                    f"{source.num_files} file(s).")
 
@@ -108,7 +108,22 @@ class Reader:
           indices: int64[n], places in the source.
         """
         indices = np.atleast_1d(np.asarray(indices, np.int64))
-        draws, labels = self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1))
+        return self._held_out(indices, self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1)))
+
+    def centre(self, indices: np.ndarray | int) -> Pairs:
+        """The true pair at the middle of each clip: the frame there, cropped at the centre, and the sound around it.
+
+        None of a bad clip.
+
+        Args:
+          indices: int64[n], places in the source.
+        """
+        indices = np.atleast_1d(np.asarray(indices, np.int64))
+        middle = np.full((len(indices), 1, 2), 0.5)
+        return self._held_out(indices, Draws(middle, middle, middle), np.ones((len(indices), 1), np.int32))
+
+    def _held_out(self, indices: np.ndarray, draws: Draws, labels: np.ndarray) -> Pairs:
+        """Pairs of the very clips that are asked for, cropped at the centre; none of a bad clip."""
         own = self._own_request(draws, np.full(draws.crop.shape, 0.5), labels, np.ones(labels.shape, bool))
         chosen, found = self._read_good(lambda attempt, which: indices[which], own, attempts=1)
         good = chosen >= 0

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from avc_jax.data.pipeline import Batch, read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Source
+from avc_jax.evaluators import arrays
 from avc_jax.parallel import mesh as meshes
 from avc_jax.systems.base import System, Variables
 
@@ -148,9 +148,5 @@ def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
                                         floor=config.audio.log_floor, scale=config.audio.log_scale)
     names = np.array([clip.path for clip in source.clips])
     columns: dict[str, Any] = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:  # a reader of the page sees the old pairs or the new ones, never half of them
-        np.savez_compressed(
-            file, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz, window_s=config.data.window_s,
-            frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)
-    os.replace(temporary, path)
+    arrays.write(path, compress=True, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz,
+                 window_s=config.data.window_s, frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)

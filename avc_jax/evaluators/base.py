@@ -86,16 +86,31 @@ class Row:
 
 
 class Evaluator(Protocol):
-    """One protocol. Its module in evaluators/ has the name that config.evaluators and results.json use."""
+    """One protocol. Its module in evaluators/ has the name that config.evaluators and results.json use, and a function
+    `make(setting, features)`.
+
+    What the untrained network answered is kept with the run. An evaluator that asks with data besides the run's own clips has an
+    attribute `data_sha256`, their digest: with other data the untrained network is asked again.
+    """
 
     def missing(self) -> str | None:
         """Why this cannot be asked here (a sentence for the user: what was found, what is needed), or None."""
 
     def __call__(self, network: Network) -> dict[str, Any]:
-        """Asks one network. Returns JSON values: the section `trained` or `untrained`."""
+        """Asks one network. Returns JSON values: the section `trained` or `untrained`; nothing about the untrained network where
+        that would not mean anything."""
 
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
         """The lines of the table on the page."""
+
+
+def no_classes(source: Source) -> str | None:
+    """Why the clips of a source cannot be asked about their classes, or None."""
+    found = source.classes
+    if len(found) > 1:
+        return None
+    return (f"the held-out clips have {len(found)} label(s), expected two or more; the column label of the manifest "
+            "(config.data.manifest) gives clips their labels")
 
 
 def to_json(rows: list[Row]) -> list[dict[str, Any]]:

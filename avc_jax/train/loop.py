@@ -59,7 +59,7 @@ def _train_steps(run: Run, state: State, writer) -> State:
             if step % config.train.log_every == 0 or step == config.train.steps:
                 window.log(step, state)
             if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
-                evaluate(run, state, writer, max_clips=config.evaluate.max_clips)
+                evaluate(run, state, writer)
                 publish(run, state)
                 window.begin(step)
             if step % config.train.checkpoint_every == 0 or step == config.train.steps:

@@ -2,32 +2,38 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
 
 from avc_jax import __version__, errors, report
 from avc_jax import config as configs
-from avc_jax.evaluators import avc
+from avc_jax.evaluators import avc, base
 from avc_jax.train import state as states
 from avc_jax.train.run import Run
 from avc_jax.train.state import State
 
 
-def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None:
-    """Scores a state on the held-out clips, writes metrics and results.json, and keeps some pairs for the page.
+def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None:
+    """Asks whichever evaluators are due about a state, and writes metrics and results.json.
 
     Args:
       run: the run.
-      state: what to score; averaged parameters where there are any.
+      state: what to evaluate; averaged parameters where there are any.
       writer: of metrics; None writes none.
-      max_clips: see `AVC`.
+      last: whether this is the end of the run, or --mode=evaluate: all that are not off are due.
 
     Raises:
       Stopped: a signal came; earlier results stand.
     """
-    if run.evaluator is None:
-        return
+    if run.evaluator is not None and (last or run.config.evaluators.avc == "every"):
+        _evaluate_pairs(run, run.evaluator, state, writer, last)
+    run.analyses.ask(state, writer, last=last)
+
+
+def _evaluate_pairs(run: Run, evaluator: avc.AVC, state: State, writer, last: bool) -> None:
+    """Scores pairs of the held-out clips, and keeps some for the page; at the last step all, and by the untrained network too."""
     config, step, began = run.config, int(state.step), time.monotonic()
     shown = [began]
 
@@ -38,7 +44,8 @@ def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None
             run.progress.say(f"  evaluating: {done} of {clips} clips")
 
     variables = states.inference_variables(state)
-    result, pairs = run.evaluator(variables, max_clips=max_clips, keep=config.evaluate.pairs_on_page, on_batch=on_batch)
+    result, pairs = evaluator(variables, max_clips=0 if last else config.evaluate.max_clips, keep=config.evaluate.pairs_on_page,
+                              on_batch=on_batch)
     if result["clips"] == 0:
         raise errors.DataError(f"None of the {result['skipped']} held-out clips can be used; see "
                                f"{run.workdir.path / 'quarantine.jsonl'}.")
@@ -46,16 +53,28 @@ def evaluate(run: Run, state: State, writer=None, *, max_clips: int = 0) -> None
         f"Held-out AVC accuracy at step {step}: {result['accuracy']:.3f} "
         f"(95% {result['ci95'][0]:.3f} to {result['ci95'][1]:.3f}) on {result['clips']} clips, "
         f"chance 0.5; {time.monotonic() - began:.0f} s.")
+    kept = _pairs_untrained(run, evaluator, on_batch) if last else {"untrained": None}
     if jax.process_index() != 0:
         return
     if writer is not None:
         writer.write_scalars(step, {"evaluate/avc/accuracy": result["accuracy"], "evaluate/avc/low": result["ci95"][0],
                                     "evaluate/avc/high": result["ci95"][1]})
         writer.flush()
-    result |= {"step": step, "split": config.data.evaluate_split,
-               "params_sha256": states.params_sha256(variables["params"])}
-    run.workdir.update_results(evaluate={"avc": result})
+    row = base.Row("Pairs of frame and sound told apart", result["accuracy"], kept["untrained"] and kept["untrained"]["accuracy"],
+                   0.5, note=f"a true and a false pair of each of {result['clips']} held-out clips")
+    result |= {"step": step, "split": config.data.evaluate_split, "params_sha256": states.params_sha256(variables["params"]),
+               **kept, "rows": base.to_json([row])}
+    run.workdir.update_evaluation("avc", result)
     avc.write_pairs(run.workdir.path / "pairs.npz", pairs, run.heldout, config)
+
+
+def _pairs_untrained(run: Run, evaluator: avc.AVC, on_batch) -> dict[str, Any]:
+    """The accuracy of the network before its first step, see `Analyses.about_untrained`."""
+
+    def ask(network: base.Network) -> dict[str, Any]:
+        return evaluator(network.variables, on_batch=on_batch)[0]
+
+    return run.analyses.about_untrained("avc", ask)
 
 
 def conclude(run: Run, state: State, writer) -> None:
@@ -63,7 +82,7 @@ def conclude(run: Run, state: State, writer) -> None:
     run.checkpoints.save(state)
     run.checkpoints.wait()
     write_facts(run, state)
-    evaluate(run, state, writer)
+    evaluate(run, state, writer, last=True)
     run.progress.say(f"Done at step {int(state.step)}. The report: {publish(run, state)}")
 
 
@@ -85,13 +104,14 @@ def evaluate_checkpoint(run: Run) -> None:
         raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the "
                                        "same command without --mode=evaluate.")
     run.workdir.check_network(run.config)
-    if run.evaluator is None:
+    if run.evaluator is None and run.config.evaluators.avc != "off":
         raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} "
                                f"file(s) of {run.source.root}, and false pairs need two; the clips are in splits "
                                f"{run.source.count_splits()}.")
+    run.analyses.announce()
     state = run.checkpoints.restore_newest_valid(run.template)
     assert state is not None  # there are steps
-    evaluate(run, state)
+    evaluate(run, state, last=True)
     run.progress.say(f"The report: {publish(run, state)}")
 
 

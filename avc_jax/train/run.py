@@ -1,9 +1,11 @@
 """The parts of a run, put together from its config."""
 
+import dataclasses
 import functools
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 
@@ -19,6 +21,9 @@ from avc_jax.train.checkpoint import Checkpoints
 from avc_jax.train.guard import Guard
 from avc_jax.train.progress import Progress
 from avc_jax.train.workdir import Workdir
+
+if TYPE_CHECKING:
+    from avc_jax.train.analyses import Analyses
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +81,10 @@ class Run:
                           f"mesh {dict(self.mesh.shape)}.")
         self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
                           f"training on {config.data.split}.")
-        if self.evaluator is None:
+        if self.evaluator is None and config.evaluators.avc != "off":
             self.progress.say("No evaluation: fewer than two files are outside config.data.split "
                               f"({config.data.split}); config.data.evaluate_split names another choice.")
+        self.analyses.announce()
 
     @functools.cached_property
     def heldout(self) -> sources.Source:
@@ -86,9 +92,24 @@ class Run:
         return self.source.select(self.config.data.evaluate_split, beside=self.config.data.split)
 
     @functools.cached_property
+    def trained_on(self) -> sources.Source:
+        """The clips of config.data.split; none where a checkpoint is evaluated on other clips, which lack that split."""
+        split = self.config.data.split
+        if split in ("all", *self.source.count_splits()):
+            return self.source.select(split)
+        return dataclasses.replace(self.source, clips=())
+
+    @functools.cached_property
+    def analyses(self) -> "Analyses":
+        """What is asked of the network besides the correspondence of pairs."""
+        from avc_jax.train.analyses import Analyses
+
+        return Analyses(self)
+
+    @functools.cached_property
     def evaluator(self) -> AVC | None:
-        """None where the held-out clips are of fewer than two files, so that no false pair can be made."""
-        if self.heldout.num_files < 2:
+        """None where it is off, or the held-out clips are of fewer than two files, so that no false pair can be made."""
+        if self.config.evaluators.avc == "off" or self.heldout.num_files < 2:
             return None
         return AVC(self.system, self.config, self.heldout, self.mesh, self.quarantine)
 

@@ -92,6 +92,10 @@ class Workdir:
         """Replaces sections of results.json and keeps the others."""
         self.write("results.json", self.read("results.json") | sections)
 
+    def update_evaluation(self, name: str, result: dict[str, Any]) -> None:
+        """Replaces the results of one evaluator in results.json and keeps those of the others."""
+        self.update_results(evaluate=self.read("results.json").get("evaluate", {}) | {name: result})
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty if there is no file.

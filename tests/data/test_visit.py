@@ -326,6 +326,8 @@ def test_a_silent_second_of_a_sounding_file_is_data(tmp_path):
 def test_one_file_alone_makes_no_false_pair(videos):
     with pytest.raises(errors.DataError, match=r"has 1 file\(s\)"):
         reader(listed(videos, ("00.mp4", 0.0, 1.0), ("00.mp4", 1.0, 2.0)))
+    one = reader(listed(videos, ("00.mp4", 0.0, 1.0), ("00.mp4", 1.0, 2.0)), pairing="none")
+    assert one.centre(np.arange(2)).frame_s == pytest.approx([0.5, 1.5], abs=0.05)
 
 
 # Headers that lie ----------------------------------------------------------------------------------------------------------
@@ -404,6 +406,25 @@ def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
         for name, (shape, dtype) in visits.fields(FORM).items():
             assert getattr(pairs, name).shape[1:] == shape
             assert getattr(pairs, name).dtype == dtype
+
+
+def test_centre_is_the_middle_frame_and_the_sound_around_it_also_of_short_clips(monkeypatch):
+    monkeypatch.setattr(sources, "MediaFile", FakeMedia)
+    source = listed("root", "0_0_9", "1_3_1.5", ("0_0_9", 2.0, 5.0), "2_7_1")
+    pairs = reader(source, form=visits.Format(8, 8, 1.0, 8), pairing="none").centre(np.arange(4))
+    np.testing.assert_allclose(pairs.frame_s, [4.5, 3.75, 3.5, 7.5])
+    np.testing.assert_allclose(pairs.sound_s, pairs.frame_s - 0.5)
+    assert pairs.label.tolist() == [1] * 4 and pairs.clip.tolist() == pairs.sound_clip.tolist() == [0, 1, 2, 3]
+    assert len(pairs.waveform) == len(pairs.frame) == 4
+
+
+def test_centre_of_a_bad_clip_is_left_out(mixed):
+    pairs = reader(mixed, pairing="none").centre(np.arange(7))
+    assert pairs.clip.tolist() == [0, 1, 2, 3]
+    for place in range(7):
+        one = reader(mixed, pairing="none").centre(place)
+        np.testing.assert_array_equal(one.waveform, pairs.waveform[pairs.clip == place])
+        np.testing.assert_array_equal(one.frame, pairs.frame[pairs.clip == place])
 
 
 def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(source, monkeypatch):

@@ -71,6 +71,21 @@ class RecordSource(Source):
         frames = [row for row in frames if row[0] not in bad]  # a damage may be noticed after other rows of the clip were read
         return Found(bad, [jpeg for _, jpeg, _ in frames], [window for *_, window in frames], spans.frame_s, spans.sound_s)
 
+    def sound(self, place: int, rate_hz: int) -> np.ndarray:
+        """The whole sound of a clip; see `Source.sound`."""
+        if rate_hz != self.recipe.rate_hz:
+            raise ValueError(f"The records hold sound at {self.recipe.rate_hz} Hz, asked for {rate_hz} Hz.")
+        number = int(self._own_rows[place])
+        if number in self.rejected:
+            raise errors.BadMedia(*self.rejected[number])
+        row = self.table[number]
+        sound, shard = np.empty(row["samples"], np.int16), int(row["shard"])
+        try:
+            self.open_parts(shard).sound(int(row["first_part"] + row["frames"]), 0, sound)
+        except _UNREADABLE as error:
+            raise self._damaged(shard, error) from error
+        return sound
+
     def _frames(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
                 bad: dict[int, errors.BadMedia]) -> list[tuple[int, bytes, tuple[int, int, int, int]]]:
         """(index of the clip, JPEG, crop) of each wanted frame; adds clips that turn out to be damaged to `bad`."""

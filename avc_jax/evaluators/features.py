@@ -1,0 +1,258 @@
+"""What a network makes of clips and of labelled sounds: computed over all devices once, and kept for whoever asks."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from avc_jax import config as configs
+from avc_jax import errors
+from avc_jax.data import visit as visits
+from avc_jax.data.feed import Feed
+from avc_jax.data.moments import Format, make_format
+from avc_jax.data.pipeline import Batch, read_in_parallel
+from avc_jax.data.plan import Plan
+from avc_jax.data.quarantine import Quarantine
+from avc_jax.data.sources import Source
+from avc_jax.evaluators import arrays
+from avc_jax.evaluators.base import Network, Setting
+from avc_jax.evaluators.labelled_sounds import LabelledSound
+from avc_jax.parallel import mesh as meshes
+from avc_jax.train.state import params_sha256
+
+Arrays = dict[str, np.ndarray]
+
+INPUTS = ("frame", "waveform")
+_SAY_EVERY_S = 10
+
+
+class Table(NamedTuple):
+    """Features of the good clips of a source.
+
+    Attributes:
+      clip: int32[n], places in the source, ascending.
+      values: modality (video, audio) -> f32[n, D].
+    """
+
+    clip: np.ndarray
+    values: Arrays
+
+
+class Features:
+    """Extracts features, once for each network and question; what it returns is shared, and cannot be written to.
+
+    Frames and sounds stream through: only what the network makes of them is held in memory, and kept in files of
+    setting.folder/features, whose names say of which parameters they are.
+    """
+
+    def __init__(self, setting: Setting):
+        """
+        Raises:
+          ConfigError: the evaluation's batch does not fit the devices.
+        """
+        config = setting.config
+        self._setting, self._form = setting, make_format(config)
+        self._folder = setting.folder / "features"
+        self._batch_size = config.evaluate.batch_size or config.train.batch_size
+        meshes.check_batch_size("config.evaluate.batch_size", self._batch_size, 1, setting.mesh)
+        self._functions: dict[str, Callable] = {}
+        self._memory: dict[str, Arrays] = {}
+
+    def clips(self, network: Network, source: Source, kind: str) -> Table:
+        """Features at the middle of every good clip of a source: of the frame there, cropped at the centre, and of the sound
+        around it.
+
+        Args:
+          network: whose.
+          source: the clips.
+          kind: embed or transfer, see `System`.
+        """
+        name = self._name(network, kind, str(source.root), source.sha256(), source.stored_side)
+        found = self._once(name, lambda: self._at_centres(network, source, np.arange(len(source.clips)), kind))
+        return Table(found["clip"], {modality: value for modality, value in found.items() if modality != "clip"})
+
+    def labelled(self, network: Network, source: Source, kind: str) -> tuple[Table, np.ndarray]:
+        """As `clips`, those that have a label, and str[n] their labels."""
+        table = self.clips(network, source, kind)
+        labels = np.array([source.clips[place].label for place in table.clip], str)
+        known = labels != ""
+        return Table(table.clip[known], {modality: value[known] for modality, value in table.values.items()}), labels[known]
+
+    def sounds(self, network: Network, sounds: Sequence[LabelledSound], subclips: int) -> np.ndarray:
+        """f32[n, subclips, D]: transfer features of equally spaced sounds of config.data.window_s, from the first to the last
+        (arXiv:1705.08168, section 4.1).
+
+        What is shorter than one of them is followed by silence. Files that cannot be decoded go into a ledger of their own,
+        features/quarantine.jsonl, and their features are NaN.
+
+        Raises:
+          DataError: too many files cannot be decoded.
+        """
+        name = self._name(network, "transfer", subclips, [sound.identity() for sound in sounds])
+        return self._once(name, lambda: self._of_sounds(network, sounds, subclips))["audio"]
+
+    def maps(self, network: Network, source: Source, clips: np.ndarray) -> Arrays:
+        """modality -> f32[n, H, W, C]: activation maps at the middle of int64[n] clips, NaN where one is bad; not kept."""
+        found = self._at_centres(network, source, np.asarray(clips, np.int64), "maps")
+        place = {int(clip): row for row, clip in enumerate(found.pop("clip"))}
+        rows = np.array([place.get(int(clip), -1) for clip in clips], np.int64)
+        return {modality: _scatter(value[rows[rows >= 0]], rows >= 0) for modality, value in found.items()}
+
+    def tidy(self, *networks: Network) -> None:
+        """Empties the memory, and removes the files of all networks but these."""
+        self._memory.clear()
+        kept = tuple(network.params_sha256[:16] for network in networks)
+        if jax.process_index() == 0:
+            for path in self._folder.glob("*.npz"):
+                if not path.name.startswith(kept):
+                    path.unlink(missing_ok=True)
+
+    # What is kept ---------------------------------------------------------------------------------------------------------
+
+    def _name(self, network: Network, kind: str, *asked: Any) -> str:
+        """Of the file that keeps an answer: the parameters, and a digest of whatever else the answer depends on."""
+        tree = configs.to_dict(self._setting.config)
+        rest = {name: value for name, value in network.variables.items() if name != "params"}
+        parts = [kind, asked, tree["system"], tree["audio"], tree["train"]["precision"], vars(self._form), params_sha256(rest)]
+        return f"{network.params_sha256[:16]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}.npz"
+
+    def _once(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """An answer from memory, from its file, or computed and kept in both. All processes take the same turn."""
+        if name not in self._memory:
+            path = self._folder / name
+            found = arrays.read(path, self._setting.say)
+            if not _everywhere(found is not None):
+                found = compute()
+                if jax.process_index() == 0:
+                    arrays.write(path, **found)
+            assert found is not None
+            for value in found.values():
+                value.setflags(write=False)
+            self._memory[name] = found
+        return self._memory[name]
+
+    # What is computed -----------------------------------------------------------------------------------------------------
+
+    def _at_centres(self, network: Network, source: Source, clips: np.ndarray, kind: str) -> Arrays:
+        """`kind` at the middle of int64[n] clips, as modality -> values, and clip -> int32[m] those that are good, ascending."""
+        plan = Plan(max(1, len(source.clips)), seed=0, batch_size=1)
+        reader = visits.Reader(source, plan, self._form, self._setting.quarantine, pairing="none")
+        names = tuple(name for name in INPUTS if name in self._setting.system.features)
+        return self._extract(network, kind, lambda number: reader.centre(int(clips[number])), len(clips), names, self._form,
+                             stored_side=source.stored_side)
+
+    def _of_sounds(self, network: Network, sounds: Sequence[LabelledSound], subclips: int) -> Arrays:
+        ledger = self._folder / "quarantine.jsonl" if jax.process_index() == 0 else None
+        if ledger:
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+            ledger.unlink(missing_ok=True)  # of the time before; a file may be whole again
+        quarantine = Quarantine(ledger, len(sounds), self._setting.config.data.quarantine_budget)
+
+        def read(number: int) -> visits.Pairs:
+            try:
+                sound = sounds[number].read(self._form.rate_hz)
+            except errors.BadMedia as error:
+                quarantine.add(str(sounds[number].path), error)
+                return _without_frames(number, np.zeros((0, self._form.samples), np.int16))
+            return _without_frames(number, spread(sound, self._form.samples, subclips))
+
+        found = self._extract(network, "transfer", read, len(sounds), ("waveform",), _blind(self._form), rows=subclips)
+        good = np.isin(np.arange(len(sounds)), found["clip"])
+        return {"audio": _scatter(found["audio"].reshape(int(good.sum()), subclips, -1), good)}
+
+    def _extract(self, network: Network, kind: str, read: Callable[[int], visits.Pairs], count: int, names: tuple[str, ...],
+                 form: Format, *, rows: int = 1, stored_side: int = 0) -> Arrays:
+        """Runs the network over read(0), ..., read(count - 1), each of which gives at most `rows` rows.
+
+        Every process reads its share, and runs as many steps as the one with most rows could need.
+        """
+        setting, processes = self._setting, jax.process_count()
+        own = np.arange(count)[jax.process_index() :: processes]
+        stream = read_in_parallel(lambda number: read(int(own[number])), len(own), form, stored_side=stored_side,
+                                  threads=setting.config.data.decode_threads, ahead=math.ceil(self._batch_size / rows))
+        size = self._batch_size // processes
+        steps = max(1, math.ceil(math.ceil(count / processes) * rows / size))  # one at least, which tells the widths
+        feed = Feed(_batches(stream, (*names, "clip"), form, size, steps), meshes.batch_sharding(setting.mesh),
+                    on_wait=setting.pulse)
+        function, parts, shown = self._function(kind), [], time.monotonic()
+        try:
+            for number, batch in enumerate(feed, start=1):
+                parts.append(jax.device_get(function(network.variables, batch)))
+                if time.monotonic() - shown > _SAY_EVERY_S:
+                    shown = time.monotonic()
+                    setting.say(f"  features of the {network.name} network: {100 * number // steps}%")
+        finally:
+            feed.close()
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = np.argsort(whole["clip"], kind="stable")
+        order = order[whole["clip"][order] >= 0]
+        return {name: value[order] for name, value in whole.items()}
+
+    def _function(self, kind: str) -> Callable:
+        """The jitted (variables, batch) -> modality -> values, and the batch's clip beside them; whole on every process."""
+        if kind not in self._functions:
+            answer = getattr(self._setting.system, kind)
+
+            def function(variables, batch):
+                inputs = {name: value for name, value in batch.items() if name != "clip"}
+                return answer(variables, inputs) | {"clip": batch["clip"]}
+
+            self._functions[kind] = jax.jit(function, out_shardings=meshes.replicated(self._setting.mesh))
+        return self._functions[kind]
+
+
+def spread(sound: np.ndarray, samples: int, count: int) -> np.ndarray:
+    """int16[count, samples]: equally spaced windows of int16[n], the first at its start and the last at its end.
+
+    What is shorter than a window is followed by silence.
+    """
+    sound = np.pad(sound, (0, max(0, samples - len(sound))))
+    starts = np.rint(np.linspace(0, len(sound) - samples, count)).astype(int)
+    return np.stack([sound[start : start + samples] for start in starts])
+
+
+def _blind(form: Format) -> Format:
+    """The form of pairs whose frames have no pixels."""
+    return Format(form.short_side, 0, form.window_s, form.rate_hz)
+
+
+def _without_frames(number: int, waveform: np.ndarray) -> visits.Pairs:
+    """Sounds as pairs without pixels, so that they go the way of all pairs."""
+    count = len(waveform)
+    numbers, times = np.full(count, number, np.int32), np.zeros(count)
+    return visits.Pairs(np.zeros((count, 0, 0, 3), np.uint8), waveform, np.ones(count, np.int32), numbers, numbers, numbers,
+                        times, times, np.zeros((0, 4), np.int32))
+
+
+def _batches(stream: Iterator[Batch], names: tuple[str, ...], form: Format, size: int, steps: int) -> Iterator[Batch]:
+    """Deals the rows of a stream out to `steps` batches of `size` rows; zeros follow the last, with clip -1."""
+    shapes = visits.fields(form)
+    left: Batch = {name: np.zeros((0, *shapes[name][0]), shapes[name][1]) for name in names}
+    for _ in range(steps):
+        parts, count = [left], len(left["clip"])
+        while count < size and (part := next(stream, None)) is not None:
+            parts.append(part)
+            count += len(part["clip"])
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        left = {name: value[size:] for name, value in whole.items()}
+        padding = max(0, size - count)
+        yield {name: np.pad(value[:size], [(0, padding)] + [(0, 0)] * (value.ndim - 1),
+                            constant_values=-1 if name == "clip" else 0) for name, value in whole.items()}
+
+
+def _scatter(rows: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """f32[n, ...]: the rows in the places that bool[n] says, NaN in the others."""
+    whole = np.full((len(good), *rows.shape[1:]), np.nan, np.float32)
+    whole[good] = rows
+    return whole
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether something is so in every process."""
+    return bool(np.all(multihost_utils.process_allgather(np.array(here))))
