@@ -107,8 +107,9 @@ class Axes:
         for value in times:
             at = f"{value / self.window_s * 100:.1f}%"
             out.append(f'<line x1="{at}" x2="{at}" y1="100%" y2="100%" class="down"/>')
-            unit = " s" if value == times[-1] else ""
-            out.append(f'<text x="{at}" y="100%" dy="16" text-anchor="middle">{value:g}{unit}</text>')
+            last, edge = value == times[-1], value > 0.9 * self.window_s
+            out.append(f'<text x="{at}" y="100%" dy="16" text-anchor="{"end" if edge else "middle"}">{value:g}'
+                       f'{" s" if last else ""}</text>')
         out.append('<text x="-6" y="0" dy="-8" text-anchor="end">kHz</text>')
         return f'<svg class="area" aria-hidden="true">{"".join(out)}</svg>'
 
@@ -153,9 +154,7 @@ def heat(levels: np.ndarray) -> str:
     levels = np.nan_to_num(np.asarray(levels, np.float32))
     low, high = min(0.0, float(levels.min())), float(levels.max())
     level = (levels - low) / (high - low) if high > low else np.zeros_like(levels)
-    small = Image.fromarray(level).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BOX if min(level.shape) >= HEAT_SIDE
-                                          else Image.Resampling.BILINEAR)
-    level = np.clip(np.asarray(small), 0, 1)
+    level = np.clip(np.asarray(Image.fromarray(level).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BILINEAR)), 0, 1)
     alpha = Image.fromarray((195 * (1 - level) ** 1.5).astype(np.uint8))
     veil = Image.merge("LA", (Image.new("L", alpha.size, 8), alpha))
     side = f'width="{HEAT_SIDE}" height="{HEAT_SIDE}" preserveAspectRatio="none"'

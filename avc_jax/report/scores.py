@@ -5,7 +5,7 @@ from typing import Any
 
 from avc_jax.report import text
 from avc_jax.report.read import Run
-from avc_jax.report.text import NBSP, NONE, esc, missing, number, percent
+from avc_jax.report.text import NBSP, esc, missing, number, percent
 
 # Evaluators in the order of the page, with what they ask; others follow under their own names.
 TITLES = {
@@ -34,7 +34,9 @@ class Score:
 
     def shown(self, value: float | None) -> str:
         """One of the numbers."""
-        return NONE if value is None else percent(value) if self.is_share else f"{value:.3g}"
+        if value is None or self.is_share:
+            return percent(value)
+        return f"{value:g}" if value == round(value) and abs(value) < 1e6 else f"{value:#.3g}"
 
     def gain(self) -> float | None:
         """How far the trained network is ahead of the untrained one; below 0: behind."""
@@ -119,8 +121,8 @@ def _summary(scores: list[Score]) -> str:
 def _line(score: Score) -> str:
     note = f'<span class="sub">{esc(score.note)}</span>' if score.note else ""
     behind = (score.gain() or 0) < 0
-    cells = "".join(f"<td>{shown}</td>" for shown in
-                    (f"<strong>{score.shown(score.trained)}</strong>", score.shown(score.untrained), score.shown(score.chance)))
+    cells = "".join(f'<td data-name="{name}">{score.shown(value)}</td>' for name, value in
+                    (("trained", score.trained), ("untrained", score.untrained), ("chance", score.chance)))
     return (f'<tr><th scope="row">{esc(score.name)}{note}</th>{cells}<td class="strip">{_strip(score)}</td>'
             f'<td class="gain{" behind" if behind else ""}">{score.gain_in_words()}</td></tr>')
 

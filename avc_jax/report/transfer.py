@@ -79,7 +79,7 @@ def _matrix(task: Task) -> str:
     )
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix"><table class="confusion">'
-        "<caption>Rows: what was heard. Columns: what the classifier said. Counts; the darker, the larger the share of the "
+        "<caption>Rows: what was heard. Columns: what the classifier said. Counts; the stronger, the larger the share of the "
         f"row.</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -100,7 +100,7 @@ def _item(unit: dict[str, Any], i: int, scale: media.Scale | None, budget: media
     mark = "" if not label else (f'<span class="{"right" if label == own else "wrong"}">'
                                  f'{chr(0x2713) if label == own else chr(0x2717)} {esc(label)}</span> ')
     return (f'<li class="item">{shown}<p class="caption">{mark}<span class="sub" title="activation">'
-            f'{float(unit["activation"][i]):.3g}</span></p></li>')
+            f'{float(unit["activation"][i]):#.3g}</span></p></li>')
 
 
 def _seen(unit: dict[str, Any], i: int, budget: media.Budget, over: str = "") -> str:

@@ -38,6 +38,10 @@ class System:
         (frequency, time), in the places that they answer to. Inference mode.
       transfer: (variables, batch) -> modality -> f32[B, D], the features that the paper hands to classifiers. Inference mode.
       score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together.
+      cells: modality -> (rows, columns) of the network's input between the middles of neighbouring cells of its map; the first
+        middle is half of that from the edge. A modality that is not there: its cells cover the input.
+      places: (variables, batch) -> f32[B, H, W, D], each cell of the frame's map in the space of the embeddings, to be compared
+        with that of a sound; None where there is no such space. Inference mode.
     """
 
     features: Mapping[str, Feature]
@@ -47,3 +51,5 @@ class System:
     maps: Callable[[Variables, Batch], dict[str, jax.Array]]
     transfer: Callable[[Variables, Batch], dict[str, jax.Array]]
     score: Callable[[Variables, Batch], jax.Array]
+    cells: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    places: Callable[[Variables, Batch], jax.Array] | None = None

@@ -131,6 +131,10 @@ class L3Net(nn.Module):
         """pool4 of the vision trunk, in the common space where the head has one: f[B, D]."""
         return self.fusion.project_vision(global_max_pool(self.vision_map(frame, train)))
 
+    def embed_places(self, frame: jax.Array, train: bool) -> jax.Array:
+        """Each cell of the vision trunk's map as `embed_vision` embeds the whole: f[B, H, W, D]."""
+        return self.fusion.project_vision(self.vision_map(frame, train))
+
     def embed_sound(self, spectrogram: jax.Array, train: bool) -> jax.Array:
         """pool4 of the audio trunk, in the common space where the head has one: f[B, D]."""
         return self.fusion.project_sound(global_max_pool(self.sound_map(spectrogram, train)))
@@ -245,6 +249,9 @@ def make(config) -> base.System:
         total, count = losses.correspondence(logits, label, weight)
         return total / count, new, {"loss": (total, count), "accuracy": losses.hits(logits, label, weight)}
 
+    def places(variables, batch):
+        return net.apply(variables, 2.0 * (batch["frame"] / 255.0) - 1.0, train=False, method=net.embed_places)
+
     def score(variables, batch):
         return jax.nn.softmax(net.apply(variables, *inputs(batch), train=False))[:, 1]
 
@@ -257,4 +264,6 @@ def make(config) -> base.System:
             "file": base.Feature((), "int32", "index of the file that the frame is from"),
         },
         init=init, loss=loss, score=score, **_outputs(net, spectrogram, config.system.transfer_tap),
+        cells=dict.fromkeys(("video", "audio"), (8 * config.system.conv1_stride,) * 2),
+        places=places if config.system.head == "ave" else None,
     )

@@ -197,9 +197,9 @@ def make_pictures(folder: Path, media: Media = noise, units: int = 3, labels: tu
     rng = np.random.default_rng(2)
     frames, sounds = (np.stack(part) for part in zip(*(media(k) for k in range(5 * units)), strict=True))
     rate = sounds.shape[1]
-    window = np.hanning(rate // 100 * 2)
-    spectra = np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(sounds / 32768, len(window), 1)[:, :: rate // 200] * window))
-    levels = np.log(np.maximum(spectra, 1e-6)).swapaxes(1, 2).astype(np.float32) / 5
+    window, hop = np.hanning(rate // 50), rate // 200
+    windows = np.lib.stride_tricks.sliding_window_view(sounds / 32768, len(window), 1)[:, ::hop] * window
+    levels = np.log(np.maximum(np.abs(np.fft.rfft(windows)), 1e-6)).swapaxes(1, 2).astype(np.float32) / 5
 
     def grid(values):
         return np.asarray(values).reshape(units, 5, *np.shape(values)[1:])
@@ -209,13 +209,14 @@ def make_pictures(folder: Path, media: Media = noise, units: int = 3, labels: tu
     label[-1, 3:] = labels[(units + 3) % len(labels)]
     hills = [(rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.75)) for _ in range(5 * units)]
     both = dict(
-        unit=np.arange(units) * 17 + 3, unit_label=own, agree=(label == own[:, None]).sum(1), selectivity=np.linspace(7, 4, units),
-        clip=grid([f"clips/{k:04d}.mp4" for k in range(5 * units)]), label=label, frame=grid(frames),
-        activation=grid(np.linspace(4, 2, 5 * units)), frame_s=grid(np.full(5 * units, 1.5)), sound_s=grid(np.full(5 * units, 1.0)))
+        unit=np.arange(units) * 17 + 3, unit_label=own, agree=(label == own[:, None]).sum(1),
+        selectivity=np.linspace(7, 4, units), clip=grid([f"clips/{k:04d}.mp4" for k in range(5 * units)]), label=label,
+        frame=grid(frames), activation=grid(np.linspace(4, 2, 5 * units)), frame_s=grid(np.full(5 * units, 1.5)),
+        sound_s=grid(np.full(5 * units, 1.0)))
     np.savez(folder / "pictures/units_video.npz", heat=grid([spot(*frames.shape[1:3], at) for at in hills]), **both)
-    np.savez(folder / "pictures/units_audio.npz", heat=grid([spot(*levels.shape[1:], at) for at in hills]), waveform=grid(sounds),
-             spectrogram=grid(levels), hz=np.tile(np.linspace(0, rate / 2, levels.shape[1]), (units, 1)), rate_hz=rate,
-             window_s=1.0, **both)
+    np.savez(folder / "pictures/units_audio.npz", heat=grid([spot(*levels.shape[1:], at) for at in hills]),
+             waveform=grid(sounds), spectrogram=grid(levels), hz=np.tile(np.linspace(0, rate / 2, levels.shape[1]), (units, 1)),
+             rate_hz=rate, window_s=1.0, **both)
     of_clip = np.array([labels[k % len(labels)] for k in range(240)])
     for name, tight in (("trained", 3.0), ("untrained", 14.0)):
         centres = rng.normal(size=(len(labels), 2)) * 15
