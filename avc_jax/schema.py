@@ -210,9 +210,16 @@ _RETRIEVAL = dict(
                    "say.", free=True),
 )
 
+_PICTURES = dict(
+    clips=Key(1000, "Held-out clips that are looked at: an evenly spaced choice of at most this many.", low=1, high=5000,
+              free=True),
+    units=Key(6, "Units shown of each modality.", low=1, high=24, free=True),
+    localised=Key(8, "Frames shown with the places of their sounds.", low=1, high=24, free=True),
+)
+
 SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
                  evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING, probe=_PROBE,
-                 baselines=_BASELINES, retrieval=_RETRIEVAL)
+                 baselines=_BASELINES, retrieval=_RETRIEVAL, pictures=_PICTURES)
 
 
 def schema(system: str) -> dict[str, dict[str, Key]]:

@@ -73,6 +73,7 @@ class Row:
       chance: what guessing gives; None where nothing is known.
       form: share (0..1, shown as a percentage) or number.
       note: one sentence for who wonders, such as on how many clips.
+      lower_is_better: for ranks and the like.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Row:
     chance: float | None = None
     form: str = "share"
     note: str = ""
+    lower_is_better: bool = False
 
 
 class Evaluator(Protocol):

@@ -1,6 +1,6 @@
 """The curves of a run: which recorded numbers go into which chart, and the table behind them."""
 
-from avc_jax.report import charts, text
+from avc_jax.report import charts, scores, text
 from avc_jax.report.read import Run
 from avc_jax.report.text import count, esc, percent, short
 
@@ -36,6 +36,11 @@ def story(name: str, x: list[float], y: list[float | None], form=short) -> str:
     return told
 
 
+def _of_pairs(run: Run) -> list[str]:
+    """Names of the evaluations that ask what training asks; what others measure has its place among the scores."""
+    return [name for name in run.evaluation_names() if name == "avc" or name not in scores.TITLES]
+
+
 def _loss(run: Run) -> charts.Chart | None:
     """Training loss, and the evaluation's where one was recorded."""
     x, y = run.series("train/loss")
@@ -43,7 +48,7 @@ def _loss(run: Run) -> charts.Chart | None:
         return None
     series = [charts.Series("training", x, y, "train", smooth=True)]
     told = story("Training loss", x, y, _loss_text)
-    for name in run.evaluation_names():
+    for name in _of_pairs(run):
         held_x, held_y = run.series(f"evaluate/{name}/loss")
         if held_x:
             label = "held-out" if name == "avc" else f"held-out ({name})"
@@ -68,7 +73,7 @@ def _accuracy(run: Run) -> charts.Chart | None:
     if x:
         series.append(charts.Series("training", x, y, "train", smooth=True))
         told.append(story("Training accuracy", x, y, percent))
-    for name in run.evaluation_names():
+    for name in _of_pairs(run):
         x, y = run.series(f"evaluate/{name}/accuracy")
         final = run.part("evaluate", name)
         at, value = text.number(final.get("step")), text.number(final.get("accuracy"))

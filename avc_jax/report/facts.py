@@ -262,7 +262,7 @@ def config(run: Run) -> str:
     rows = "".join(f'<tr><th scope="row">{esc(k)}</th><td><code>{esc(v)}</code></td></tr>' for k, v in found)
     return (
         f"<details><summary>Show the {text.plural(len(found), 'value')}</summary>"
-        f"{text.table('Config', 'config', ['name', 'value'], rows)}</details>"
+        f"{text.table('Values of the config', 'config', ['name', 'value'], rows)}</details>"
     )
 
 

@@ -1,6 +1,6 @@
 "use strict";
 // Read-out under the pointer: the nearest recorded step, and each line's value there or last before it.
-for (const chart of document.querySelectorAll(".chart")) {
+for (const chart of document.querySelectorAll(".chart:has(.readout)")) {
   const plot = chart.querySelector(".plot");
   const area = chart.querySelector(".area");
   const cursor = chart.querySelector(".cursor");
@@ -41,22 +41,53 @@ for (const chart of document.querySelectorAll(".chart")) {
   plot.addEventListener("pointerleave", hide);
 }
 
-// One sound at a time, with a line across its spectrogram where it is.
-const players = [...document.querySelectorAll(".pair audio")];
+// One sound at a time, with a line across its spectrogram where it is. In a sheet's narrow columns, a button plays it.
+const players = [...document.querySelectorAll("audio")];
 for (const audio of players) {
-  const head = audio.closest(".pair").querySelector(".playhead");
+  const box = audio.closest(".item, .pair");
+  const head = box.querySelector(".playhead");
+  const button = box.matches(".item") ? document.createElement("button") : null;
   const draw = () => {
-    if (!head) return;
-    head.hidden = audio.paused && audio.currentTime === 0;
-    head.style.left = (audio.duration ? 100 * audio.currentTime / audio.duration : 0) + "%";
+    if (button) button.textContent = audio.paused ? "\u25b6 Play" : "\u25a0 Stop";
+    if (head) {
+      head.hidden = audio.paused && audio.currentTime === 0;
+      head.style.left = (audio.duration ? 100 * audio.currentTime / audio.duration : 0) + "%";
+    }
     if (!audio.paused) requestAnimationFrame(draw);
   };
   audio.addEventListener("play", () => {
     players.filter((other) => other !== audio).forEach((other) => other.pause());
     draw();
   });
+  audio.addEventListener("pause", draw);
   audio.addEventListener("seeked", draw);
-  audio.addEventListener("ended", () => { if (head) head.hidden = true; });
+  audio.addEventListener("ended", () => { audio.currentTime = 0; });
+  if (!button) continue;
+  button.type = "button";
+  button.className = "play";
+  button.setAttribute("aria-description", audio.getAttribute("aria-label"));
+  button.addEventListener("click", () => {
+    if (audio.paused) return audio.play();
+    audio.pause();
+    audio.currentTime = 0;
+  });
+  audio.controls = false;
+  audio.after(button);
+  draw();
+}
+
+// A class of the legend, when pressed, keeps its strength in all maps while the others become faint.
+for (const space of document.querySelectorAll(".space")) {
+  const buttons = [...space.querySelectorAll(".choices button")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      const chosen = button.getAttribute("aria-pressed") === "false";
+      buttons.forEach((other) => other.setAttribute("aria-pressed", String(chosen && other === button)));
+      for (const marks of space.querySelectorAll(".scatter path")) {
+        marks.classList.toggle("faint", chosen && marks.dataset.class !== button.dataset.class);
+      }
+    });
+  }
 }
 
 // A button to copy the command, where the browser allows it.

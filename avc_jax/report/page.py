@@ -11,7 +11,7 @@ from string import Template
 
 import avc_jax
 from avc_jax import errors
-from avc_jax.report import curves, facts, pairs
+from avc_jax.report import curves, facts, localisation, pairs, scores, space, transfer, units
 from avc_jax.report.read import Run, read
 from avc_jax.report.text import esc
 
@@ -56,7 +56,12 @@ def render(run: Run) -> str:
         "verdict": facts.verdict(run),
         "figures": facts.figures(run),
         "curves": curves.section(run),
+        "scores": scores.section(run),
         "pairs": pairs.section(run),
+        "transfer": transfer.section(run),
+        "units": units.section(run),
+        "space": space.section(run),
+        "localisation": localisation.section(run),
         "data": facts.data(run),
         "config": facts.config(run),
         "reproduce": facts.reproduce(run),

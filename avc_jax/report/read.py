@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from avc_jax import errors
 from avc_jax.report import text
@@ -41,6 +45,28 @@ class Run:
         """Steps at which `key` was recorded, and its values (None: not finite)."""
         rows = [row for row in self.metrics if key in row]
         return [row["step"] or 0.0 for row in rows], [row[key] for row in rows]
+
+    def arrays(self, name: str, ranks: Mapping[str, int]) -> dict[str, np.ndarray] | None:
+        """The arrays of an .npz file, cut to the length of the shortest; None if it is absent, with a note if it is damaged.
+
+        Args:
+          name: of the file, below the work directory.
+          ranks: array -> its number of axes; those with any share the first one, and none of the others is empty.
+        """
+        try:
+            with np.load(self.workdir / name, allow_pickle=False) as stored:
+                found = {key: stored[key] for key in ranks}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            self.notes.append(f"{name} could not be read ({type(error).__name__}: {error}).")
+            return None
+        if any(found[key].ndim != rank or 0 in found[key].shape[1:] or (not rank and found[key].dtype.kind not in "iuf")
+               for key, rank in ranks.items()):
+            self.notes.append(f"{name} holds arrays of unexpected shapes.")
+            return None
+        length = min((len(found[key]) for key, rank in ranks.items() if rank), default=0)
+        return {key: array[:length] if array.ndim else array for key, array in found.items()}
 
     def evaluation_names(self) -> list[str]:
         """Names of the evaluations with an accuracy, in the curves or in the results; "avc" first."""

@@ -89,6 +89,10 @@ class System(Objective):
       common_space: whether the embeddings of the modalities lie in one space, where near means alike.
       parts: the system taken apart into trunks and fusion; None where it has no such parts.
       checkpoint_keys: kind of a published checkpoint -> how its names map onto our variables; see `avc_jax.convert`.
+      cells: modality -> (rows, columns) of the network's input between the middles of neighbouring cells of its map; the first
+        middle is half of that from the edge. A modality that is not there: its cells cover the input.
+      places: (variables, batch) -> f32[B, H, W, D], each cell of the frame's map in the space of the embeddings, to be compared
+        with that of a sound; None where there is no such space. Inference mode.
     """
 
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
@@ -98,6 +102,8 @@ class System(Objective):
     common_space: bool = False
     parts: Parts | None = None
     checkpoint_keys: Mapping[str, Checkpoint] = dataclasses.field(default_factory=dict)
+    cells: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    places: Callable[[Variables, Batch], jax.Array] | None = None
 
 
 def shapes_of(system: System) -> Variables:
@@ -119,4 +125,5 @@ def without(system: System, modalities: Collection[str]) -> System:
                                  "It embeds.")
 
     features = {name: feature for name, feature in system.features.items() if feature.modality not in modalities}
-    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, parts=None)
+    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, parts=None,
+                               places=None)

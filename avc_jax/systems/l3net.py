@@ -140,6 +140,10 @@ class L3Net(nn.Module):
         """pool4 of the vision trunk, in the common space where the head has one: f[B, D]."""
         return self.fusion.project_vision(global_max_pool(self.vision_map(frame, train)))
 
+    def embed_places(self, frame: jax.Array, train: bool) -> jax.Array:
+        """Each cell of the vision trunk's map as `embed_vision` embeds the whole: f[B, H, W, D]."""
+        return self.fusion.project_vision(self.vision_map(frame, train))
+
     def embed_sound(self, spectrogram: jax.Array, train: bool) -> jax.Array:
         """pool4 of the audio trunk, in the common space where the head has one: f[B, D]."""
         return self.fusion.project_sound(global_max_pool(self.sound_map(spectrogram, train)))
@@ -286,6 +290,9 @@ def make(config) -> base.System:
         total, count = losses.correspondence(logits, label, weight)
         return total / count, new, {"loss": (total, count), "accuracy": losses.hits(logits, label, weight)}
 
+    def places(variables, batch):
+        return net.apply(variables, 2.0 * (batch["frame"] / 255.0) - 1.0, train=False, method=net.embed_places)
+
     def score(variables, batch):
         return jax.nn.softmax(net.apply(variables, *inputs(batch), train=False))[:, 1]
 
@@ -299,6 +306,8 @@ def make(config) -> base.System:
         },
         init=init, loss=loss, score=score, **_outputs(net, spectrogram, config.system.transfer_tap),
         common_space=config.system.head == "ave", parts=_parts(net, inputs), checkpoint_keys=CHECKPOINT_KEYS,
+        cells=dict.fromkeys(("video", "audio"), (8 * config.system.conv1_stride,) * 2),
+        places=places if config.system.head == "ave" else None,
     )
 
 

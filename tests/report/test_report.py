@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report.workdirs import REPO, check, make_metrics, make_pairs, make_quarantine, make_results
+from report.workdirs import (
+    CLASSES,
+    REPO,
+    check,
+    make_evaluations,
+    make_metrics,
+    make_pairs,
+    make_pictures,
+    make_quarantine,
+    make_results,
+    spot,
+)
 
-from avc_jax import errors, report
+from avc_jax import errors
 from avc_jax.report import __main__ as command
-from avc_jax.report import charts, curves, pairs, read, text
+from avc_jax.report import charts, curves, media, read, space, text
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>$title${css}&amp;\x00\u202e"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -56,7 +65,6 @@ def test_full(full):
     assert len(page.all("audio")) == 4
     assert said.count("\N{CHECK MARK} right") == said.count("\N{BALLOT X} wrong") == 2
     assert len(page.all("figure")) == 4
-    assert not any(attrs.get("class") == "missing" for attrs in page.all("p"))
 
 
 def test_empty_folder(tmp_path):
@@ -178,7 +186,7 @@ def test_page_of_large_pairs_is_small_enough(tmp_path):
 
 
 def test_sounds_are_left_out_when_they_would_not_fit(tmp_path):
-    make_pairs(tmp_path, n=30, side=224, rate=400_000)
+    make_pairs(tmp_path, n=30, side=224, seconds=20)
     page = check(tmp_path)
     assert 0 < len(page.all("audio")) < 24
     assert "Sound left out" in page.text() and "6 more pairs" in page.text()
@@ -233,7 +241,7 @@ def test_a_spike_does_not_flatten_the_loss(tmp_path):
 def test_spectrogram_has_low_frequencies_at_the_bottom():
     levels = np.zeros((8, 4), np.float32)
     levels[0] = 1
-    data = base64.b64decode(pairs.png(levels).split(",")[1])
+    data = base64.b64decode(media.spectrogram_image(levels).split(",")[1])
     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).sum(-1)
     assert image[-1].min() > image[:-1].max()
 
@@ -241,8 +249,9 @@ def test_spectrogram_has_low_frequencies_at_the_bottom():
 def test_silence_does_not_wash_out_the_colours():
     levels = np.full((2, 50, 10), -5.5, np.float32)
     levels[:, :25] = np.linspace(-1, 0.5, 25)[:, None]
-    low, high = pairs.colour_scale(levels)
-    assert high == pytest.approx(0.5, abs=0.1) and low == pytest.approx(high - 1.84, abs=0.01)
+    scale = media.colour_scale(levels)
+    assert scale.high == pytest.approx(0.5, abs=0.1) and scale.low == pytest.approx(scale.high - 1.84, abs=0.01)
+    assert scale(np.array([scale.low, scale.high, np.nan])).tolist() == [0, 1, 0]
 
 
 def test_formats():
@@ -253,21 +262,182 @@ def test_formats():
     assert curves.ci95({"ci95": [0.1, None]}) is None
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_renders_without_console_errors(full, tmp_path_factory):
-    path = report.write(full)
-    profile = tmp_path_factory.mktemp("profile")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    )
-    flags += " --disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=2000"
-    # A page that hangs is a failure; the limit only allows for a busy machine.
-    run = subprocess.run(
-        [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert "CONSOLE" not in run.stderr
-    assert "</html>" in run.stdout and "What it hears and sees" in run.stdout
+# What was learned -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def learned(full: Path) -> Path:
+    """A work directory after a whole run with all evaluators."""
+    make_evaluations(full)
+    make_pictures(full)
+    return full
+
+
+def test_nothing_is_missing_from_a_page_with_everything(learned):
+    assert not any(attrs.get("class") == "missing" for attrs in check(learned).all("p"))
+
+
+def told(folder: Path) -> str:
+    return check(folder).text().replace(text.NBSP, " ")
+
+
+def test_scores_stand_beside_the_untrained_network_and_chance(learned):
+    said = told(learned)
+    for expected in (
+        "ahead of the same network before its first step on 7 of 8 numbers",
+        "It is not on: Recall at 1, sound to image.",
+        "NMI of frames", "0.4090.2040.165", "2 times as much",
+        "40.7 points better", "0.1 points worse", "better by 111",
+        "was left out: no clip has a label.",
+    ):  # fmt: skip
+        assert expected in said
+
+
+def test_transfer_is_told_in_words_and_as_a_matrix(learned):
+    page = check(learned)
+    said = page.text().replace(text.NBSP, " ")
+    results = json.loads((learned / "results.json").read_text())["evaluate"]["transfer"]["trained"]
+    confusion = np.array(results["confusion"])
+    assert f"gives {100 * results['accuracy']:.1f} % of 480 sounds their class out of 12" in said
+    assert "with those of the untrained network and 8.3 % by chance" in said
+    wrong = confusion - np.diag(confusion.diagonal())
+    true, taken = np.unravel_index(wrong.argmax(), wrong.shape)
+    assert f"What is mistaken most: {CLASSES[true]} for {CLASSES[taken]} ({wrong.max()} of 40)" in said
+    cells = [attrs["style"] for attrs in page.all("td") if "--share" in (attrs.get("style") or "")]
+    assert len(cells) == (confusion > 0).sum()
+    assert "5 folds" in said and "cost C" in said
+
+
+def test_sheets_name_class_place_and_number(learned):
+    page = check(learned)
+    said = page.text().replace(text.NBSP, " ")
+    assert said.count("86.0 % of these clips are of their unit's class; in the untrained network") == 2
+    assert "Unit 3 bell 5 of 5" in said and "Unit 37 clock 3 of 5" in said
+    assert len(page.all("audio")) == 4 + 15 + 4
+    alts = [attrs["alt"] for attrs in page.all("img")]
+    assert sum("strongest at the middle" in alt or "strongest at the top" in alt or "strongest at the bottom" in alt
+               for alt in alts) == 15 + 8
+    assert sum(" s and " in alt and "kHz, 1 s across, 0 Hz to 4 kHz upwards" in alt for alt in alts) == 15
+
+
+def test_neighbours_and_places_stand_beside_the_untrained_network(learned):
+    said = told(learned)
+    assert "of the clip's own class for 86.0 % of them, 34.0 % in the untrained network and 8.0 % by chance" in said
+    assert "than to that of another clip for 78.7 % of the frames, 61.3 % in the untrained network and 50.0 % by chance" in said
+    assert said.count("Untrained") == said.count("Trained") == 2 + 4
+
+
+def test_what_is_not_there_says_what_to_do(full):
+    said = told(full)
+    for expected in ("scores", "transfer task", "units", "map of the embeddings", "places of sounds"):
+        assert f"No {expected} yet" in said
+    (full / "config.json").write_text(json.dumps({"system": {"name": "l3net", "head": "l3"}}))
+    assert "--config.system.head=ave" in told(full)
+
+
+def test_only_the_trained_network_is_there(learned):
+    for path in (learned / "pictures").glob("*_untrained.npz"):
+        path.unlink()
+    results = json.loads((learned / "results.json").read_text())
+    for found in results["evaluate"].values():
+        found.pop("untrained", None)
+        for row in found.get("rows", []):
+            row["untrained"] = row["chance"] = None
+    (learned / "results.json").write_text(json.dumps(results))
+    said = told(learned)
+    assert "no numbers of the untrained network to compare with" in said and "for 86.0 % of them, 8.0 % by chance." in said
+
+
+@pytest.mark.parametrize("labels", [("",), tuple(f"class {k}" for k in range(60)), (HOSTILE.replace("\x00", ""), "b")],
+                         ids=["none", "many", "hostile"])
+def test_any_labels(full, labels):
+    make_pictures(full, labels=labels)
+    make_evaluations(full, classes=labels)
+    said = told(full)
+    assert "Only what is near means something" in said
+    assert ("The clips have no labels" in said) == (labels == ("",))
+    assert "<script>alert" not in (full / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["units_video", "units_audio", "space_trained", "localisation_trained"])
+def test_damaged_arrays_are_told(learned, name):
+    path = learned / f"pictures/{name}.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    path.write_bytes(path.read_bytes()[:300])
+    assert f"pictures/{name}.npz could not be read" in told(learned)
+    first = next(key for key, value in arrays.items() if value.ndim > 1)
+    np.savez(path, **(arrays | {first: arrays[first][..., None]}))
+    assert f"pictures/{name}.npz holds arrays of unexpected shapes." in told(learned)
+    np.savez(path, **(arrays | {key: np.full_like(value, np.nan) for key, value in arrays.items() if key in ("heat", "video")}))
+    told(learned)
+
+
+@pytest.mark.parametrize("damage", [
+    {"accuracy": 0.5, "classes": ["a"], "confusion": [[1, 2]]}, {"accuracy": 0.5, "classes": ["a"], "confusion": [["x"]]},
+    {"accuracy": 0.5, "classes": ["a"], "confusion": [[-1]]}, {"accuracy": "x", "classes": 3}, 7,
+])  # fmt: skip
+def test_damaged_results_of_evaluators(full, damage):
+    make_results(full, evaluate={"transfer": {"trained": damage, "untrained": damage, "rows": [3, {"name": None}]},
+                                 "pictures": {"trained": {"units": 3, "neighbours": []}, "rows": 4}})
+    assert "No transfer task yet" in told(full)
+
+
+def test_page_of_large_pictures_is_small_enough(learned):
+    def loud(number):
+        rng = np.random.default_rng(number)
+        return rng.integers(0, 256, (224, 224, 3), dtype=np.uint8), rng.integers(-32768, 32768, 48000, dtype=np.int16)
+
+    make_pictures(learned, loud, units=10, shown=24)
+    make_pairs(learned, n=24, side=224, rate=48000)
+    assert "left out to keep the page small" in told(learned)
+
+
+def test_marks_differ_where_colours_repeat():
+    looks = [(space.colour(place), space.shape(place)) for place in range(48)]
+    assert len(set(looks)) == 48
+
+
+def test_outline_is_around_what_is_strong():
+    path = media.outline(spot(48, 48, (0.25, 0.75), 0.1))
+    numbers = np.array([[float(v) for v in pair.split()] for pair in path.strip("MZ").split("L")])
+    np.testing.assert_allclose(numbers.mean(0), [36, 12], atol=0.5)
+    radius = np.hypot(*(numbers - [36, 12]).T)
+    np.testing.assert_allclose(radius, 48 * 0.1 * np.sqrt(2 * np.log(2)), atol=0.3)
+    assert media.outline(np.zeros((4, 4))) == ""
+    assert media.outline(np.ones((4, 4))).count("M") == 1
+
+
+def test_heat_is_dark_where_it_is_not_and_clear_where_it_is():
+    markup = media.heat(spot(64, 64, (0.25, 0.75), 0.1))
+    data = base64.b64decode(markup.split("base64,")[1].split('"')[0])
+    alpha = np.asarray(Image.open(io.BytesIO(data)).convert("LA"))[..., 1]
+    assert np.unravel_index(alpha.argmin(), alpha.shape) == pytest.approx((12, 36), abs=1)
+    assert alpha.min() < 20 and alpha[40, 5] > 150
+
+
+@pytest.mark.parametrize("rate", [8000, 11000, 16000, 44100, 96000])
+def test_sound_keeps_its_time_and_pitch(rate):
+    import av
+
+    times = np.arange(rate) / rate
+    burst = 0.5 * np.sin(2 * np.pi * 1000 * times) * ((times > 0.4) & (times < 0.6))
+    uri = media.mp3((burst * 32767).astype(np.int16), rate)
+    assert len(uri) < 16_000
+    with av.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        found = container.streams.audio[0].rate
+    assert len(heard) / found == pytest.approx(1.0, abs=0.01)
+    loud = np.flatnonzero(np.abs(heard) > 0.25)[[0, -1]] / found
+    np.testing.assert_allclose(loud, [0.4, 0.6], atol=0.005)
+    assert np.abs(np.fft.rfft(heard)).argmax() * found / len(heard) == pytest.approx(1000, abs=5)
+
+
+def test_axes_of_linear_and_of_mel_spectrograms():
+    places = media.Axes(media.linear_hz(257, 48000), 1.0).frequencies()
+    assert [label for _, label in places] == ["0", "10", "20"]
+    np.testing.assert_allclose([at for at, _ in places], [(bin + 0.5) / 257 for bin in (0, 10 / 24 * 256, 20 / 24 * 256)])
+    mel = media.Axes(700 * (10 ** (np.linspace(60, 3800, 128) / 2595) - 1), 1.0)
+    places = mel.frequencies()
+    assert [label for _, label in places][-1] == "16" and "1" in [label for _, label in places]
+    assert (np.diff([at for at, _ in places]) > 0.15).all()
