@@ -39,7 +39,7 @@ pins:
 	$(PIN) requirements.in -o requirements.txt
 	$(PIN) requirements-dev.in -o requirements-dev.txt
 	cp requirements.txt requirements-beam.txt
-	sed 's/^pillow==.*/pillow/' requirements.in | cat - requirements-beam.in | $(PIN) - -o requirements-beam.txt
+	sed -E 's/^(pillow|pyarrow)==.*/\1/' requirements.in | cat - requirements-beam.in | $(PIN) - -o requirements-beam.txt
 
 $(VENV)/installed: requirements.txt setup.py
 	@echo "Setting up $(VENV): about 100 packages, one to three minutes."

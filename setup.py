@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 INIT = (HERE / "avc_jax" / "__init__.py").read_text()
-LOWEST = {"pillow": "12.1.1"}  # older than what we pin, because Beam takes no newer one
+LOWEST = {"pillow": "12.1.1", "pyarrow": "25.0.1"}  # older than what we pin, because Beam takes no newer ones
 
 
 def needs(name: str) -> list[str]:
