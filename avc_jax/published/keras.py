@@ -38,7 +38,7 @@ def _read_layers(group: h5py.Group) -> dict[str, np.ndarray]:
             *_, layer, weight = f"{outer}/{name.removesuffix(':0')}".split("/")
             model = "" if layer == outer else outer
             found.setdefault(model, {}).setdefault(layer, {})[weight] = np.asarray(group[outer][name])
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for model, layers in found.items():
         for old, new in numbered_anew(layers).items():
             arrays |= {"/".join(filter(None, (model, new, weight))): array for weight, array in layers[old].items()}

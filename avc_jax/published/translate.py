@@ -25,8 +25,9 @@ def _beside(name: str, array: np.ndarray, kind: Checkpoint, wanted: set[str]) ->
     shapes = [shape for pattern, shape in kind.beside.items() if fnmatchcase(name, pattern)]
     if not shapes:
         return [f"extra: {name}, {_form(array)}.{nearest(name, wanted)}"]
-    fits = any(shape is None or shape == array.shape for shape in shapes)
-    return [] if fits else [f"misshapen: {name} is {_form(array)}, expected {list(shapes[0])}."]
+    if None in shapes or array.shape in shapes:
+        return []
+    return [f"misshapen: {name} is {_form(array)}, expected {' or '.join(str(list(shape or ())) for shape in shapes)}."]
 
 
 def misfits(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any]) -> list[str]:

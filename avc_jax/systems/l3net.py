@@ -6,7 +6,7 @@ Cramer, Wu, Salamon & Bello, "Look, Listen, and Learn More", ICASSP 2019 (OpenL3
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -356,8 +356,6 @@ def _whole(config: dict, input_norm: bool) -> Checkpoint:
 _KAPRE = {"*spectrogram/*": None}  # early files carry the constants of their front end
 _PORT = {"system.variant": "openl3", "system.conv_bias": True}
 _OPENL3 = _PORT | {"system.input_norm": True}
-_SOUND = dict(missing=("video",), initial=("*/audio/block4/norm2/*",))
-_PICTURE = dict(missing=("audio",), initial=("*/vision/block4/norm2/*",))
 
 
 def _of_port(fft_length: int, mels: int = 0) -> dict[str, tuple[int, ...]]:
@@ -367,12 +365,17 @@ def _of_port(fft_length: int, mels: int = 0) -> dict[str, tuple[int, ...]]:
     return {"*.num_batches_tracked": (), **kernels} | ({"speclayer.mel_basis": (mels, bins)} if mels else {})
 
 
+def _half(tower: str, entries: tuple[Entry, ...], config: dict, beside: Mapping[str, tuple[int, ...] | None]) -> Checkpoint:
+    missing = {"audio": "video", "vision": "audio"}[tower]
+    return Checkpoint(_OPENL3 | config, entries, beside, missing=(missing,), initial=(f"*/{tower}/block4/norm2/*",))
+
+
 CHECKPOINT_KEYS = {
-    "openl3_image": Checkpoint(_OPENL3, _keras_tower("vision"), **_PICTURE),
-    **{f"openl3_audio_{name}": Checkpoint(_OPENL3 | {"audio.front_end": name}, _keras_tower("audio"), _KAPRE, **_SOUND)
+    "openl3_image": _half("vision", _keras_tower("vision"), {}, {}),
+    **{f"openl3_audio_{name}": _half("audio", _keras_tower("audio"), {"audio.front_end": name}, _KAPRE)
        for name in ("linear", "mel128", "mel256")},
-    **{f"torchopenl3_{name}": Checkpoint(_OPENL3 | {"audio.front_end": name}, _torch_tower(), _of_port(*sizes), **_SOUND)
-       for name, *sizes in (("linear", 512), ("mel128", 2048, 128), ("mel256", 2048, 256))},
+    **{f"torchopenl3_{name}": _half("audio", _torch_tower(), {"audio.front_end": name}, _of_port(*sizes))
+       for name, sizes in (("linear", (512,)), ("mel128", (2048, 128)), ("mel256", (2048, 256)))},
     "cnn_L3_orig": _whole(_PORT | {"audio.stft_window_s": 512 / 48000, "audio.stft_hop_s": 242 / 48000}, input_norm=False),
     "cnn_L3_kapredbinputbn": _whole(_OPENL3 | {"audio.front_end": "linear"}, input_norm=True),
     "cnn_L3_melspec2": _whole(_OPENL3 | {"audio.front_end": "mel256"}, input_norm=True),
