@@ -25,6 +25,15 @@ def front_end(config) -> Callable[[jax.Array], jax.Array]:
                              form=config.mel_form)
 
 
+def row_hz(config, rows: int) -> np.ndarray:
+    """float64[rows]: the frequency in Hz in the middle of each row of what the `front_end` of a section `audio` gives."""
+    if not config.front_end.startswith("mel"):
+        return np.linspace(0, config.rate_hz / 2, rows)
+    import librosa
+
+    return librosa.mel_frequencies(rows + 2, fmin=0, fmax=config.rate_hz / 2, htk=config.mel_form == "kapre")[1:-1]
+
+
 def stft_sizes(rate_hz: int, window_s: float, hop_s: float, fft_length: int = 0) -> tuple[int, int, int]:
     """(window, hop, FFT length) in samples; an FFT length of 0 becomes the next power of two of the window."""
     window, hop = round(window_s * rate_hz), round(hop_s * rate_hz)

@@ -145,6 +145,7 @@ def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
     spectrogram = audio.front_end(config.audio)(pairs["waveform"] / np.float32(32768))
     names = np.array([clip.path for clip in source.clips])
     columns = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
-    columns |= {"spectrogram": np.asarray(spectrogram), "rate_hz": config.audio.rate_hz, "window_s": config.data.window_s,
-                "frame_clip": names[pairs["clip"]], "sound_clip": names[pairs["sound_clip"]]}
+    hz = np.tile(audio.row_hz(config.audio, spectrogram.shape[1]), (len(spectrogram), 1))
+    columns |= {"spectrogram": np.asarray(spectrogram), "hz": hz, "rate_hz": config.audio.rate_hz,
+                "window_s": config.data.window_s, "frame_clip": names[pairs["clip"]], "sound_clip": names[pairs["sound_clip"]]}
     arrays.write(path, columns, compress=True)

@@ -101,7 +101,7 @@ class Pictures:
                 clip=self._names(asked), frame_s=pairs["frame_s"], sound_s=pairs["sound_s"], frame=pairs["frame"],
                 heat=heat.place(channel, over, self._setting.system.cells.get(modality)).astype(np.float16)).items()})
         if modality == "audio":
-            hz = np.tile(row_hz(self._setting.config.audio, spectrogram.shape[1]), (shape[0], 1))
+            hz = np.tile(audio.row_hz(self._setting.config.audio, spectrogram.shape[1]), (shape[0], 1))
             sheet |= dict(waveform=pairs["waveform"].reshape(*shape, -1), hz=hz, rate_hz=self._form.rate_hz,
                           window_s=self._form.window_s, spectrogram=spectrogram.reshape(*shape, *spectrogram.shape[1:]))
         self._write(f"units_{modality}", **sheet)
@@ -165,14 +165,11 @@ class Pictures:
 
     def _spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """f32[n, F, T], what the network sees of int16[n, samples]."""
-        own = self._setting.config.audio
-        window, hop, fft_length = audio.stft_sizes(own.rate_hz, own.stft_window_s, own.stft_hop_s, own.fft_length)
-        return np.asarray(audio.log_spectrogram(waveform / np.float32(32768), window=window, hop=hop, fft_length=fft_length,
-                                                floor=own.log_floor, scale=own.log_scale))
+        return np.asarray(audio.front_end(self._setting.config.audio)(waveform / np.float32(32768)))
 
     def _write(self, name: str, **columns: Any) -> None:
         if jax.process_index() == 0:
-            arrays.write(self._path(name), compress=True, **columns)
+            arrays.write(self._path(name), columns, compress=True)
 
     def _path(self, name: str) -> Path:
         return self._setting.folder / "pictures" / f"{name}.npz"
@@ -215,11 +212,6 @@ def cosines(cells: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     """float32[n, H, W] of cells f32[n, H, W, D] with f32[n, D], 1 where they point in the same direction."""
     lengths = np.linalg.norm(cells, axis=-1) * np.linalg.norm(sounds, axis=-1)[:, None, None]
     return np.einsum("nhwd,nd->nhw", cells, sounds) / np.maximum(lengths, 1e-12)
-
-
-def row_hz(own, rows: int) -> np.ndarray:
-    """float64[rows]: the frequency in Hz that each row of the spectrogram of a section `audio` is about."""
-    return np.linspace(0, own.rate_hz / 2, rows)
 
 
 def _ordered(found: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -51,7 +51,8 @@ def programs_of(system: System, variables: Variables) -> list[Program]:
 
     modalities = jax.eval_shape(system.embed, variables, _shapes(system.features, 2))
     calls = {f"embed_{modality}": embed(modality) for modality in sorted(modalities)}
-    calls["score"] = lambda variables, batch: {"score": system.score(variables, batch)}
+    if len(modalities) > 1:  # half a network embeds, and scores nothing
+        calls["score"] = lambda variables, batch: {"score": system.score(variables, batch)}
     return [_program(name, call, system.features, variables) for name, call in calls.items()]
 
 

@@ -4,8 +4,8 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -74,7 +74,7 @@ def colour_scale(spectrograms: np.ndarray) -> Scale:
 class Axes:
     """What the sides of a spectrogram mean. hz: of each row, lowest first, ascending; window_s: seconds across."""
 
-    hz: Sequence[float]
+    hz: np.ndarray
     window_s: float
 
     def said(self) -> str:
@@ -114,11 +114,6 @@ class Axes:
         return f'<svg class="area" aria-hidden="true">{"".join(out)}</svg>'
 
 
-def linear_hz(rows: int, rate_hz: float) -> np.ndarray:
-    """Frequencies of the rows of a plain spectrogram: 0 to half the rate."""
-    return np.linspace(0, rate_hz / 2, rows)
-
-
 def frame_box(uri: str, alt: str, *over: str) -> str:
     """A frame, and what lies over it. alt: escaped."""
     return f'<div class="frame"><img src="{uri}" alt="{alt}">{"".join(over)}</div>'
@@ -155,9 +150,10 @@ def heat(levels: np.ndarray) -> str:
     low, high = min(0.0, float(levels.min())), float(levels.max())
     level = (levels - low) / (high - low) if high > low else np.zeros_like(levels)
     level = np.clip(np.asarray(Image.fromarray(level).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BILINEAR)), 0, 1)
-    alpha = Image.fromarray((195 * (1 - level) ** 1.5).astype(np.uint8))
+    # A cell more on every side, as a browser lets a scaled picture fade out at its edges.
+    alpha = Image.fromarray((195 * (1 - np.pad(level, 1, "edge")) ** 1.5).astype(np.uint8))
     veil = Image.merge("LA", (Image.new("L", alpha.size, 8), alpha))
-    side = f'width="{HEAT_SIDE}" height="{HEAT_SIDE}" preserveAspectRatio="none"'
+    side = f'x="-1" y="-1" width="{HEAT_SIDE + 2}" height="{HEAT_SIDE + 2}" preserveAspectRatio="none"'
     return (
         f'<svg class="heat" viewBox="0 0 {HEAT_SIDE} {HEAT_SIDE}" preserveAspectRatio="none" aria-hidden="true">'
         f'<image href="{_encode(veil, "PNG", optimize=True)}" {side}/><path d="{outline(level)}"/></svg>'
@@ -172,7 +168,7 @@ def outline(level: np.ndarray) -> str:
     # A border of zeros, so that a place at an edge is closed along the edge.
     rows, columns = level.shape
     x, y = (np.concatenate([[0], np.arange(size) + 0.5, [size]]) for size in (columns, rows))
-    lines = contourpy.contour_generator(x, y, np.pad(level, 1)).lines(CONTOUR)
+    lines: Any = contourpy.contour_generator(x, y, np.pad(level, 1)).lines(CONTOUR)
     return "".join("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in line) + "Z" for line in lines)
 
 

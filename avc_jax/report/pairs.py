@@ -10,7 +10,7 @@ from avc_jax.report.read import Run
 from avc_jax.report.text import NBSP, NONE, missing, number, plural
 
 # Name -> number of axes; the first one is that of the pairs.
-FIELDS = dict(frame=4, waveform=2, spectrogram=3, score=1, label=1, frame_clip=1, sound_clip=1, frame_s=1, sound_s=1)
+FIELDS = dict(frame=4, waveform=2, spectrogram=3, hz=2, score=1, label=1, frame_clip=1, sound_clip=1, frame_s=1, sound_s=1)
 MAX_PAIRS = 24
 SOUND_BUDGET = 2_000_000
 PICTURE_BUDGET = 3_000_000
@@ -31,8 +31,7 @@ class Sheet:
 
     def axes(self) -> media.Axes:
         """What the sides of the spectrograms mean."""
-        rows = self.arrays["spectrogram"].shape[1]
-        return media.Axes(media.linear_hz(rows, self.rate_hz), self.window_s)
+        return media.Axes(self.arrays["hz"][0], self.window_s)
 
 
 @dataclasses.dataclass

@@ -78,9 +78,9 @@ def _matrix(task: Task) -> str:
         for name, row, part in zip(task.classes, task.confusion.tolist(), shares.tolist(), strict=True)
     )
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix"><table class="confusion">'
-        "<caption>Rows: what was heard. Columns: what the classifier said. Counts; the stronger, the larger the share of the "
-        f"row.</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<div><p class="sub">Rows: what was heard. Columns: what the classifier said. Counts; the stronger, the larger the share '
+        'of the row.</p><div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix"><table class="confusion">'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
 
 

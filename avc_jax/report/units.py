@@ -45,9 +45,8 @@ def read(run: Run, modality: str) -> dict[str, np.ndarray] | None:
 
 
 def _is_heard(found: dict[str, np.ndarray]) -> bool:
-    hz = found["hz"][0]
-    return (1 <= found["rate_hz"] <= 1e6 and found["window_s"] > 0 and len(hz) == found["spectrogram"].shape[2] > 1
-            and bool(np.all(np.diff(hz) > 0)))
+    hz, known = found["hz"][0], 1 <= float(found["rate_hz"]) <= 1e6 and float(found["window_s"]) > 0
+    return known and len(hz) == found["spectrogram"].shape[2] > 1 and bool(np.all(np.diff(hz) > 0))
 
 
 def _sheet(run: Run, modality: str, found: dict[str, np.ndarray]) -> str:

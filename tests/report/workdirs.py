@@ -59,6 +59,7 @@ def make_pairs(folder: Path, n: int = 4, side: int = 64, rate: int = 8000, clip:
         frame=rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8),
         waveform=rng.integers(-32768, 32768, (n, rate * seconds), dtype=np.int16),
         spectrogram=rng.normal(size=(n, 257, 199)).astype(np.float32),
+        hz=np.tile(np.linspace(0, rate / 2, 257), (n, 1)),
         score=np.linspace(0.9, 0.2, n, dtype=np.float32),
         label=(np.arange(n) % 2 == 0).astype(np.int32),
         frame_clip=np.array([clip] * n),
