@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import sys
+import types
 
 import jax
 import media
@@ -229,6 +231,14 @@ def test_a_manifest_that_is_not_there_is_named(source, tmp_path):
 def test_a_root_alone_is_not_enough(source, tmp_path):
     with pytest.raises(errors.ConfigError, match=r"config\.transfer\.manifest"):
         find(source, root=tmp_path)
+
+
+def test_a_data_set_gives_the_sounds_of_its_folder(source, tmp_path, monkeypatch):
+    item = types.SimpleNamespace(path="audio/1.wav", label="dog", fold_or_split="3", start_s=1.0, end_s=2.5)
+    reader = types.SimpleNamespace(read=lambda root: [item] if root == tmp_path else [])
+    monkeypatch.setitem(sys.modules, "avc_jax.datasets", types.SimpleNamespace(SOUNDS={"esc50": reader}))
+    assert find(source, root=tmp_path, dataset="esc50") == [
+        labelled_sounds.LabelledSound(tmp_path / "audio" / "1.wav", "dog", "3", 1.0, 2.5)]
 
 
 def labelled(source, labels):
