@@ -161,15 +161,14 @@ def heat(levels: np.ndarray) -> str:
 
 
 def outline(level: np.ndarray) -> str:
-    """SVG path around the places of float[h, w] at CONTOUR or more, in units of cells."""
+    """SVG path between the places of float[h, w] above CONTOUR and those below, in units of cells; open at the edges."""
     # Only pages with heat need it, see `palette`.
     import contourpy
 
-    # A border of zeros, so that a place at an edge is closed along the edge.
     rows, columns = level.shape
     x, y = (np.concatenate([[0], np.arange(size) + 0.5, [size]]) for size in (columns, rows))
-    lines: Any = contourpy.contour_generator(x, y, np.pad(level, 1)).lines(CONTOUR)
-    return "".join("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in line) + "Z" for line in lines)
+    lines: Any = contourpy.contour_generator(x, y, np.pad(level, 1, "edge")).lines(CONTOUR)
+    return "".join("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in line) for line in lines)
 
 
 def mp3(samples: np.ndarray, rate_hz: float) -> str:
