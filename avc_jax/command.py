@@ -33,22 +33,22 @@ def run(command: Callable[[], None]) -> int:
         return errors.AvcError.exit_code
 
 
-def show_help(argv: list[str], module: str) -> bool:
+def show_help(argv: list[str], module: str, values: flags.FlagValues = flags.FLAGS) -> bool:
     """Prints what a command is for and its flags, if argv asks for that; returns whether it did."""
     asked = any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:])
     if asked:
-        print(sys.modules[module].__doc__, flags.FLAGS.module_help(sys.modules[module]), sep="\n")
+        print(sys.modules[module].__doc__, values.module_help(sys.modules[module]), sep="\n")
     return asked
 
 
-def parse_flags(argv: list[str]) -> None:
-    """Parses argv into the absl flags that modules have defined.
+def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> None:
+    """Parses argv into the absl flags of a command.
 
     Raises:
       ConfigError: a flag is unknown or its value is not allowed.
     """
     try:
-        extra = flags.FLAGS(argv)[1:]
+        extra = values(argv)[1:]
     except flags.Error as error:
         raise errors.ConfigError(str(error)) from error
     if extra:

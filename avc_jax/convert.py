@@ -15,11 +15,12 @@ from absl import flags
 
 from avc_jax import command, errors
 
-_SYSTEM = flags.DEFINE_string("system", "", "Which system: a file of avc_jax/systems.")
-_SOURCE = flags.DEFINE_string("source", "", "The published file.")
+_FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
+_SYSTEM = flags.DEFINE_string("system", "", "Which system: a file of avc_jax/systems.", flag_values=_FLAGS)
+_SOURCE = flags.DEFINE_string("source", "", "The published file.", flag_values=_FLAGS)
 _KIND = flags.DEFINE_string("kind", "", "Which of the system's published checkpoints the file is, where neither the names in it "
-                            "nor its own name tell. An unknown kind is answered with a list.")
-_OUT = flags.DEFINE_string("out", "", "Folder to write; an earlier model there is replaced.")
+                            "nor its own name tell. An unknown kind is answered with a list.", flag_values=_FLAGS)
+_OUT = flags.DEFINE_string("out", "", "Folder to write; an earlier model there is replaced.", flag_values=_FLAGS)
 
 
 def convert(system: str, source: str, out: str, kind: str = "") -> Path:
@@ -63,9 +64,9 @@ def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
 
     def run() -> None:
-        if command.show_help(argv, __name__):
+        if command.show_help(argv, __name__, _FLAGS):
             return
-        command.parse_flags(argv)
+        command.parse_flags(argv, _FLAGS)
         for flag, meaning in ((_SYSTEM, "a system"), (_SOURCE, "the published file"), (_OUT, "the folder to write")):
             if not flag.value:
                 raise errors.ConfigError(f"--{flag.name} is missing: name {meaning}.")

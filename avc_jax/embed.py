@@ -20,21 +20,24 @@ from absl import flags
 from avc_jax import command, errors, vectors
 from avc_jax.train.guard import Guard
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Work directory of a run, or a model folder.")
+_FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Work directory of a run, or a model folder.", flag_values=_FLAGS)
 _INPUTS = flags.DEFINE_multi_string("inputs", [], "A file, a folder (searched recursively) or a glob (** goes down folders); "
-                                    "may be given several times.")
-_OUT = flags.DEFINE_string("out", "", "File to write; an earlier one is replaced.")
-_FORMAT = flags.DEFINE_enum("format", None, list(vectors.FORMATS), "Format of the file; by default what its name ends with.")
+                                    "may be given several times.", flag_values=_FLAGS)
+_OUT = flags.DEFINE_string("out", "", "File to write; an earlier one is replaced.", flag_values=_FLAGS)
+_FORMAT = flags.DEFINE_enum("format", None, list(vectors.FORMATS), "Format of the file; by default what its name ends with.",
+                            flag_values=_FLAGS)
 _MODALITY = flags.DEFINE_enum("modality", "audio", ["audio", "video"], "Embed the sound, or the picture: of videos one frame "
-                              "every hop_s, of an image one row.")
-_HOP_S = flags.DEFINE_float("hop_s", 0.5, "Seconds from one window to the next.", lower_bound=0.001)
+                              "every hop_s, of an image one row.", flag_values=_FLAGS)
+_HOP_S = flags.DEFINE_float("hop_s", 0.5, "Seconds from one window to the next.", lower_bound=0.001, flag_values=_FLAGS)
 _CENTER = flags.DEFINE_bool("center", False, "The time of a sound is its middle, and half a window of silence goes before the "
-                             "first; else it is its start.")
+                             "first; else it is its start.", flag_values=_FLAGS)
 _EMBEDDING_SIZE = flags.DEFINE_integer("embedding_size", 0, "Numbers of a vector, among those the network gives (6144 or 512 in "
-                                       "OpenL3); 0: its embedding.", lower_bound=0)
-_INPUT_REPR = flags.DEFINE_enum("input_repr", None, ["linear", "mel128", "mel256"], "Refuse a checkpoint with another front end.")
+                                       "OpenL3); 0: its embedding.", lower_bound=0, flag_values=_FLAGS)
+_INPUT_REPR = flags.DEFINE_enum("input_repr", None, ["linear", "mel128", "mel256"], "Refuse a checkpoint with another front end.",
+                                flag_values=_FLAGS)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Windows embedded at once; rounded up to a multiple of the devices.",
-                                   lower_bound=1)
+                                   lower_bound=1, flag_values=_FLAGS)
 
 
 def main(argv: list[str]) -> int:
@@ -43,9 +46,9 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__):
+    if command.show_help(argv, __name__, _FLAGS):
         return
-    command.parse_flags(argv)
+    command.parse_flags(argv, _FLAGS)
     from avc_jax.data.inputs import find_inputs
 
     with Guard() as guard:

@@ -23,9 +23,10 @@ from avc_jax.schema import nearest
 
 FORMATS = ("orbax", "safetensors", "stablehlo", "savedmodel")
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Work directory of a run, or a model folder.")
-_OUT = flags.DEFINE_string("out", "", "Folder to write; an earlier export there is replaced.")
-_FORMATS = flags.DEFINE_list("formats", list(FORMATS), "What to write.")
+_FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Work directory of a run, or a model folder.", flag_values=_FLAGS)
+_OUT = flags.DEFINE_string("out", "", "Folder to write; an earlier export there is replaced.", flag_values=_FLAGS)
+_FORMATS = flags.DEFINE_list("formats", list(FORMATS), "What to write.", flag_values=_FLAGS)
 
 
 def export(checkpoint: str | Path, out: str | Path, formats: Sequence[str] = FORMATS,
@@ -101,9 +102,9 @@ def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
 
     def run() -> None:
-        if command.show_help(argv, __name__):
+        if command.show_help(argv, __name__, _FLAGS):
             return
-        command.parse_flags(argv)
+        command.parse_flags(argv, _FLAGS)
         os.environ["JAX_PLATFORMS"] = "cpu"
         print(f"Exported and read back: {export(_CHECKPOINT.value, _OUT.value, _FORMATS.value, print)}")
 

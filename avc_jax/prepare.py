@@ -17,29 +17,38 @@ from absl import flags
 
 from avc_jax import command, errors
 
-_VIDEOS = flags.DEFINE_string("videos", "", "Folder of videos, searched recursively.")
-_OUT = flags.DEFINE_string("out", "", "Folder of records, made if it does not exist.")
-_MANIFEST = flags.DEFINE_string("manifest", "", "CSV with path[,split,label,start_s,end_s]; empty: every video found.")
+_FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
+_VIDEOS = flags.DEFINE_string("videos", "", "Folder of videos, searched recursively.", flag_values=_FLAGS)
+_OUT = flags.DEFINE_string("out", "", "Folder of records, made if it does not exist.", flag_values=_FLAGS)
+_MANIFEST = flags.DEFINE_string("manifest", "", "CSV with path[,split,label,start_s,end_s]; empty: every video found.",
+                                flag_values=_FLAGS)
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core; 1: none beside this one. With --runner=beam: "
-                                "threads of Beam's DirectRunner; other runners have options of their own.", lower_bound=0)
+                                "threads of Beam's DirectRunner; other runners have options of their own.", lower_bound=0,
+                                flag_values=_FLAGS)
 _RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Who makes the records, the same ones: processes of this "
                             "machine, or Apache Beam (an extra: requirements-beam.txt). With beam, --videos and --out have to be "
-                            "folders that every worker reaches by the same path, as on a shared file system.")
+                            "folders that every worker reaches by the same path, as on a shared file system.", flag_values=_FLAGS)
 _BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Options of Beam's pipeline, name=value,name=value, such as "
-                          "runner=FlinkRunner,flink_master=HOST:8081; without runner: DirectRunner, on this machine.")
-_VERIFY = flags.DEFINE_bool("verify", False, "Reread every record and check it; after making them if --videos is given.")
+                          "runner=FlinkRunner,flink_master=HOST:8081; without runner: DirectRunner, on this machine.",
+                          flag_values=_FLAGS)
+_VERIFY = flags.DEFINE_bool("verify", False, "Reread every record and check it; after making them if --videos is given.",
+                            flag_values=_FLAGS)
 _BUDGET = flags.DEFINE_float("quarantine_budget", 0.05, "Share of files that may be bad (one always may, unless 0).",
-                             lower_bound=0.0, upper_bound=1.0)
-_FPS = flags.DEFINE_float("fps", 5.0, "Frames kept per second.", lower_bound=0.01, upper_bound=1000.0)
-_SHORT_SIDE = flags.DEFINE_integer("short_side", 256, "Pixels of the shorter side of a frame.", lower_bound=8, upper_bound=4096)
-_QUALITY = flags.DEFINE_integer("quality", 90, "Quality of the JPEGs.", lower_bound=1, upper_bound=100)
-_RATE_HZ = flags.DEFINE_integer("rate_hz", 48000, "Sample rate of the sound.", lower_bound=1000, upper_bound=192000)
-_WINDOW_S = flags.DEFINE_float("window_s", 1.0, "Clips shorter than this are rejected.", lower_bound=0.05, upper_bound=60.0)
+                             lower_bound=0.0, upper_bound=1.0, flag_values=_FLAGS)
+_FPS = flags.DEFINE_float("fps", 5.0, "Frames kept per second.", lower_bound=0.01, upper_bound=1000.0, flag_values=_FLAGS)
+_SHORT_SIDE = flags.DEFINE_integer("short_side", 256, "Pixels of the shorter side of a frame.", lower_bound=8, upper_bound=4096,
+                                   flag_values=_FLAGS)
+_QUALITY = flags.DEFINE_integer("quality", 90, "Quality of the JPEGs.", lower_bound=1, upper_bound=100, flag_values=_FLAGS)
+_RATE_HZ = flags.DEFINE_integer("rate_hz", 48000, "Sample rate of the sound.", lower_bound=1000, upper_bound=192000,
+                                flag_values=_FLAGS)
+_WINDOW_S = flags.DEFINE_float("window_s", 1.0, "Clips shorter than this are rejected.", lower_bound=0.05, upper_bound=60.0,
+                               flag_values=_FLAGS)
 _LONGEST_S = flags.DEFINE_float("longest_s", 600.0, "Clips longer than this are rejected: a record is read whole.",
-                                lower_bound=0.05, upper_bound=7200.0)
-_PER_SHARD = flags.DEFINE_integer("clips_per_shard", 100, "Clips per shard.", lower_bound=1, upper_bound=1_000_000)
+                                lower_bound=0.05, upper_bound=7200.0, flag_values=_FLAGS)
+_PER_SHARD = flags.DEFINE_integer("clips_per_shard", 100, "Clips per shard.", lower_bound=1, upper_bound=1_000_000,
+                                  flag_values=_FLAGS)
 _FRACTIONS = flags.DEFINE_list("split_fractions", ["0.8", "0.1", "0.1"],
-                               "Shares of train, validation, test where no manifest gives splits.")
+                               "Shares of train, validation, test where no manifest gives splits.", flag_values=_FLAGS)
 
 
 def main(argv: list[str]) -> int:
@@ -48,9 +57,9 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__):
+    if command.show_help(argv, __name__, _FLAGS):
         return
-    command.parse_flags(argv)
+    command.parse_flags(argv, _FLAGS)
     fractions = _fractions()
     from avc_jax.data.records.make import refuse_other_folder
     from avc_jax.data.sources import open_folder

@@ -15,7 +15,6 @@ import media
 import numpy as np
 import pytest
 import tiny
-from absl import flags
 from data.test_records import RECIPE, flip, make_records
 
 from avc_jax import errors, prepare
@@ -318,11 +317,11 @@ def test_tensorflow_datasets_reads_the_folder(tmp_path):
 def test_bad_input_is_told_in_words_and_by_exit_code(folder, tmp_path, args, code, words, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
     for name in ("videos", "out", "manifest", "fps", "split_fractions", "workers", "runner", "beam_pipeline_options"):
-        flags.FLAGS[name].unparse()
+        prepare._FLAGS[name].unparse()
     try:
         assert prepare.main(["prepare", *(arg.format(tmp=tmp_path, videos=folder) for arg in args)]) == code
     finally:
-        flags.FLAGS.unparse_flags()
+        prepare._FLAGS.unparse_flags()
     printed = capfd.readouterr().err
     assert words in printed and "Traceback" not in printed
     assert not (folder / "lock").exists(), "something was written into a folder that is not ours"

@@ -16,14 +16,17 @@ from avc_jax.data.records.layout import write_text
 from avc_jax.datasets import manifest
 
 _NAMES = (*datasets.SOUNDS, *datasets.VIDEOS)
-_NAME = flags.DEFINE_enum("name", None, _NAMES, "The data set.")
-_ROOT = flags.DEFINE_string("root", "", "Its folder.")
-_OUT = flags.DEFINE_string("out", "", "CSV to write; empty: none, only check and count.")
-_VARIANT = flags.DEFINE_string("variant", "", "Which reading of what the paper leaves open, see docs/datasets; empty: the first.")
-_TABLE = flags.DEFINE_string("table", "labels.csv", "Of labelled_audio, labelled_media: the CSV, absolute or relative to --root.")
+_FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
+_NAME = flags.DEFINE_enum("name", None, _NAMES, "The data set.", flag_values=_FLAGS)
+_ROOT = flags.DEFINE_string("root", "", "Its folder.", flag_values=_FLAGS)
+_OUT = flags.DEFINE_string("out", "", "CSV to write; empty: none, only check and count.", flag_values=_FLAGS)
+_VARIANT = flags.DEFINE_string("variant", "", "Which reading of what the paper leaves open, see docs/datasets; empty: the first.",
+                               flag_values=_FLAGS)
+_TABLE = flags.DEFINE_string("table", "labels.csv", "Of labelled_audio, labelled_media: the CSV, absolute or relative to --root.",
+                             flag_values=_FLAGS)
 _BUDGET = flags.DEFINE_float("missing_budget", 0.0, "Of kinetics_sounds, flickr_soundnet: share of the listed videos that may "
-                             "be missing; they are left out.", lower_bound=0.0, upper_bound=1.0)
-_SEED = flags.DEFINE_integer("seed", 0, "Of flickr_soundnet: seed of the draw.")
+                             "be missing; they are left out.", lower_bound=0.0, upper_bound=1.0, flag_values=_FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Of flickr_soundnet: seed of the draw.", flag_values=_FLAGS)
 _OPTIONS = {"variant": _VARIANT, "table": _TABLE, "missing_budget": _BUDGET, "seed": _SEED}
 
 
@@ -33,9 +36,9 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__):
+    if command.show_help(argv, __name__, _FLAGS):
         return
-    command.parse_flags(argv)
+    command.parse_flags(argv, _FLAGS)
     name, root, out = _NAME.value, _ROOT.value, _OUT.value
     if not name or not root:
         raise errors.ConfigError(f"--{'root' if name else 'name'} is missing: --name is one of {', '.join(_NAMES)}, and --root "

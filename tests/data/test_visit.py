@@ -411,7 +411,7 @@ def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
 
 
 def test_centre_is_the_middle_frame_and_the_sound_around_it_also_of_short_clips(monkeypatch):
-    monkeypatch.setattr(sources, "MediaFile", FakeMedia)
+    monkeypatch.setattr(decoders, "read", functools.partial(files.read_clip, FakeMedia))
     source = listed("root", "0_0_9", "1_3_1.5", ("0_0_9", 2.0, 5.0), "2_7_1")
     pairs = reader(source, form=visits.Format(8, 8, 1.0, 8), pairing="none").centre(np.arange(4))
     np.testing.assert_allclose(pairs.frame_s, [4.5, 3.75, 3.5, 7.5])

@@ -81,7 +81,7 @@ KINDS = {
     "independent, groups": dict(data__pairing="independent", system__batch_norm_group=4),
     "shared, global": dict(data__pairing="shared", system__batch_norm_group=0),
 }
-RATE = 0.5
+RATE = 0.1  # more, and the second step makes much of how the first was rounded
 
 
 @pytest.fixture(scope="module")
