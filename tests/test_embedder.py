@@ -121,7 +121,7 @@ from avc_jax.data.moments import make_format
 from avc_jax.embedder import Embedder
 config = tiny.config(audio__rate_hz=48000, data__window_s=1.0)
 system = systems.make(config)
-embedder = Embedder(model.Model(config, system, tiny.variables(system), 0), "audio", 128)
+embedder = Embedder(model.Model(config, system, tiny.variables(system), 0), "audio")
 steps = windows.Steps("audio", make_format(config), 0.5)
 for path in sys.argv[1:]:
     with vectors.Output(path + ".npz") as output:
@@ -143,11 +143,12 @@ def test_embedding_1000_seconds_takes_no_more_memory_than_100(tmp_path):
             for _ in range(seconds):
                 file.writeframes(second)
     tests = Path(__file__).parent
+    changes = {"PYTHONPATH": f"{tests.parent}:{tests}", "XLA_FLAGS": ""}  # one device
     printed = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "short"), str(tmp_path / "long")], text=True, check=True,
-                             env=os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"}, capture_output=True).stdout
+                             env=os.environ | changes, capture_output=True).stdout
     before, after = map(int, printed.split())
-    # In MB. The windows of the long file are 192 MB; what malloc keeps of freed batches goes up and down by 40.
+    # In MB. The windows of the long file are 192 MB; what malloc keeps of freed batches goes up and down by 40, 50 were seen.
     assert after - before < 96
     with np.load(tmp_path / "long.npz") as file:
-        assert file["embedding"].shape == (1999, 128)
+        assert file["embedding"].shape == (1999, 32)
         np.testing.assert_allclose(file["embedding"][:, 0][3:1999:2], file["embedding"][1, 0], rtol=1e-4)
