@@ -143,10 +143,11 @@ def test_embedding_1000_seconds_takes_no_more_memory_than_100(tmp_path):
             for _ in range(seconds):
                 file.writeframes(second)
     tests = Path(__file__).parent
+    changes = {"PYTHONPATH": f"{tests.parent}:{tests}", "XLA_FLAGS": ""}  # one device
     printed = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "short"), str(tmp_path / "long")], text=True, check=True,
-                             env=os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"}, capture_output=True).stdout
+                             env=os.environ | changes, capture_output=True).stdout
     before, after = map(int, printed.split())
-    # In MB. The windows of the long file are 192 MB; what malloc keeps of freed batches goes up and down by 40.
+    # In MB. The windows of the long file are 192 MB; what malloc keeps of freed batches goes up and down by 40, 50 were seen.
     assert after - before < 96
     with np.load(tmp_path / "long.npz") as file:
         assert file["embedding"].shape == (1999, 32)
