@@ -29,13 +29,14 @@ def flatten(tree, path=()):
 
 
 def run(inputs):
-    """dict of arrays -> dict of arrays: the embedding of each modality, and the score of each example."""
+    """dict of arrays -> dict of arrays: the embedding of each modality, and where none is missing the score of each example."""
     import jax
 
     from avc_jax import model
 
     net = model.load(HERE)
-    return {**net.embed(**inputs), "score": jax.jit(net.system.score)(net.variables, inputs)}
+    score = {} if net.missing_modalities else {"score": jax.jit(net.system.score)(net.variables, inputs)}
+    return {**net.embed(**inputs), **score}
 
 
 def main(folder, *paths):

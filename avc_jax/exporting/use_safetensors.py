@@ -34,14 +34,15 @@ def tree(arrays):
 
 
 def run(inputs):
-    """dict of arrays -> dict of arrays: the embedding of each modality, and the score of each example."""
+    """dict of arrays -> dict of arrays: the embedding of each modality, and where none is missing the score of each example."""
     import jax
 
     from avc_jax import config, systems
 
-    system = systems.make(config.from_dict(json.loads((HERE / "model.json").read_text())["config"]))
-    variables = tree(load())
-    return {**jax.jit(system.embed)(variables, inputs), "score": jax.jit(system.score)(variables, inputs)}
+    description = json.loads((HERE / "model.json").read_text())
+    system, variables = systems.make(config.from_dict(description["config"])), tree(load())
+    score = {} if description["missing_modalities"] else {"score": jax.jit(system.score)(variables, inputs)}
+    return {**jax.jit(system.embed)(variables, inputs), **score}
 
 
 def main(folder, *paths):

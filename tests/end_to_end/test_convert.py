@@ -75,7 +75,7 @@ def test_it_embeds_sounds_and_refuses_what_it_has_no_half_for(converted):
     assert np.abs(embedded["audio"][0] - embedded["audio"][1]).max() > 1e-3
     assert {name: value.shape for name, value in net.system.transfer(net.variables, {"waveform": waveform}).items()} == {
         "audio": (2, 6144)}
-    with pytest.raises(errors.ConfigError, match=r"no input 'frame'.*The model has no video half"):
+    with pytest.raises(errors.ConfigError, match=r"no input is named 'frame'.*The model has no video half"):
         net.embed(frame=np.zeros((1, 224, 224, 3), np.uint8))
     with pytest.raises(errors.ConfigError, match="has no video half: it can be neither trained nor scored"):
         net.system.score(net.variables, {"waveform": waveform})

@@ -123,7 +123,8 @@ def test_sounds_load_and_play_in_place_one_at_a_time(opened):
         assert page.locator(".item .playhead").nth(number).is_visible()
     page.keyboard.press("Enter")
     wait(page, f"{playing}.length === 0")
-    assert "Play" in buttons.nth(7).inner_text() and not page.locator(".item .playhead").nth(7).is_visible()
+    wait(page, "document.querySelectorAll('button.play')[7].innerText.includes('Play')")  # told by an event, a moment later
+    assert not page.locator(".item .playhead").nth(7).is_visible()
 
 
 def test_a_class_is_picked_out_of_all_maps(opened):

@@ -11,6 +11,7 @@ from evaluators import asking
 from avc_jax import errors, evaluators
 from avc_jax.data import sources
 from avc_jax.evaluators.base import Row
+from avc_jax.evaluators.features import Features
 from avc_jax.parallel import mesh as meshes
 from avc_jax.train import analyses
 from avc_jax.train.state import State
@@ -100,7 +101,7 @@ def test_both_networks_are_asked_and_the_answers_are_written(make):
     found = workdir["evaluate"]["transfer"]
     assert found["trained"]["factor"] == 0.75 and found["untrained"]["factor"] == 0.5
     assert found["rows"] == [{"name": "The factor", "trained": 0.75, "untrained": 0.5, "chance": 0.125, "form": "share",
-                              "note": "of a network"}]
+                              "note": "of a network", "lower_is_better": False}]
     assert found["step"] == 40 and len(found["params_sha256"]) == 64
     assert writer.written == [(40, {"evaluate/transfer/factor": 0.75, "evaluate/transfer/audio/twice": 1.5})]
     assert said[0].startswith("transfer at step 40") and said[1] == "  The factor: 75.0% (untrained 50.0%, chance 12.5%)"
@@ -195,5 +196,5 @@ def test_numbers_are_said_as_numbers():
 
 def test_evaluators_are_found_by_their_files_and_turned_off_by_the_config(source, tmp_path):
     setting = asking.setting(tmp_path, source, evaluators__concepts="off")
-    found = evaluators.make(setting, features=None)
+    found = evaluators.make(setting, Features(setting))
     assert {"transfer", "clustering"} <= set(found) and not {"concepts", "avc", "base", "features"} & set(found)
