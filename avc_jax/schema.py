@@ -142,7 +142,7 @@ _EVALUATORS = dict(
 
 _TRANSFER = dict(
     dataset=Key("", "Labelled sounds that lie at transfer.root as their publishers lay them out; empty: transfer.manifest, or "
-                "the labelled held-out clips.", choices=("", "esc50", "dcase2013", "labelled_audio"), free=True),
+                "the labelled held-out clips.", choices=("", "esc50", "dcase2013_scenes", "labelled_audio"), free=True),
     root=Key("", "Folder of the labelled sounds.", free=True),
     manifest=Key("", "CSV of path,label,fold; paths are relative to transfer.root, or where that is empty to the CSV.",
                  free=True),

@@ -32,6 +32,6 @@ def get_config():
     config.train.steps = 2000
     config.train.checkpoint_every = 250
     config.train.evaluate_every = 250
-    config.transfer.subclips = 4
-    config.transfer.cost = 1e-3
+    config.transfer.subclips = 2  # of three seconds
+    config.transfer.cost = 3e-4
     return config

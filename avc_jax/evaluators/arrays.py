@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from avc_jax import errors
 
 
-def write(path: Path, *, compress: bool = False, **arrays: Any) -> None:
+def write(path: Path, arrays: Mapping[str, Any], *, compress: bool = False) -> None:
     """Writes an .npz so that a reader sees the old file or the new one, never half of it.
 
     Raises:

@@ -147,6 +147,7 @@ def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
     spectrogram = audio.log_spectrogram(pairs["waveform"] / np.float32(32768), window=window, hop=hop, fft_length=fft_length,
                                         floor=config.audio.log_floor, scale=config.audio.log_scale)
     names = np.array([clip.path for clip in source.clips])
-    columns: dict[str, Any] = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
-    arrays.write(path, compress=True, spectrogram=np.asarray(spectrogram), rate_hz=config.audio.rate_hz,
-                 window_s=config.data.window_s, frame_clip=names[pairs["clip"]], sound_clip=names[pairs["sound_clip"]], **columns)
+    columns = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
+    columns |= {"spectrogram": np.asarray(spectrogram), "rate_hz": config.audio.rate_hz, "window_s": config.data.window_s,
+                "frame_clip": names[pairs["clip"]], "sound_clip": names[pairs["sound_clip"]]}
+    arrays.write(path, columns, compress=True)

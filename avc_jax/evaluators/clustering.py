@@ -43,7 +43,7 @@ class Clustering:
         note = (f"k-means with {trained['clusters']} clusters on {trained['clips']} clips of {trained['classes']} classes; "
                 "chance is random assignments")
         return [Row(f"NMI of clusters of {_WORDS.get(modality, modality)} and classes", value["nmi"],
-                    untrained and untrained[modality]["nmi"], trained["chance"], "number", note)
+                    untrained[modality]["nmi"] if untrained else None, trained["chance"], "number", note)
                 for modality, value in trained.items() if isinstance(value, dict)]
 
 

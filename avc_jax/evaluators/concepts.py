@@ -46,8 +46,8 @@ class Concepts:
     def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
         note = f"of {trained['classes']} classes, {trained['clips']} clips; chance is activations of pure noise"
         return [Row(f"Classes that some unit finds in {least} of its top {TOP} {_WORDS.get(modality, modality)}",
-                    value[f"at_least_{least}"], untrained and untrained[modality][f"at_least_{least}"], value[f"chance_{least}"],
-                    "number", note)
+                    value[f"at_least_{least}"], untrained[modality][f"at_least_{least}"] if untrained else None,
+                    value[f"chance_{least}"], "number", note)
                 for least in AT_LEAST for modality, value in trained.items() if isinstance(value, dict)]
 
 

@@ -130,7 +130,7 @@ class Features:
             if not _everywhere(found is not None):
                 found = compute()
                 if jax.process_index() == 0:
-                    arrays.write(path, **found)
+                    arrays.write(path, found)
             assert found is not None
             for value in found.values():
                 value.setflags(write=False)

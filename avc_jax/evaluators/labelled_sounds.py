@@ -74,7 +74,7 @@ def find(config, heldout: Source) -> list[LabelledSound]:
     """
     own = config.transfer
     if own.dataset:
-        items = importlib.import_module(f"avc_jax.datasets.{own.dataset}").read(Path(own.root))
+        items = importlib.import_module("avc_jax.datasets").SOUNDS[own.dataset].read(Path(own.root))
         return [LabelledSound(Path(own.root) / item.path, item.label, str(item.fold_or_split), item.start_s, item.end_s)
                 for item in items]
     if own.manifest:

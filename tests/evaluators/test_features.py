@@ -83,8 +83,9 @@ def test_features_are_those_that_the_system_gives_for_the_middle_of_a_clip(sourc
         frame = file.crops([middle_s], np.full((1, 2), 0.5), 32, 32)
         waveform = file.sounds([middle_s - 0.25], 0.5, 8000)
     wanted = jax.jit(system.transfer)(variables, {"frame": frame, "waveform": waveform})
-    assert table.values["video"].shape == (6, 16 * 32) and table.values["audio"].shape == (6, 12 * 32)
+    assert set(table.values) == {"video", "audio"}
     for modality, value in wanted.items():
+        assert table.values[modality].shape == (6, value.shape[1])
         np.testing.assert_allclose(table.values[modality][3], value[0], rtol=1e-4, atol=1e-4)
 
 
