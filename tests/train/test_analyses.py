@@ -100,7 +100,7 @@ def test_both_networks_are_asked_and_the_answers_are_written(make):
     found = workdir["evaluate"]["transfer"]
     assert found["trained"]["factor"] == 0.75 and found["untrained"]["factor"] == 0.5
     assert found["rows"] == [{"name": "The factor", "trained": 0.75, "untrained": 0.5, "chance": 0.125, "form": "share",
-                              "note": "of a network"}]
+                              "note": "of a network", "lower_is_better": False}]
     assert found["step"] == 40 and len(found["params_sha256"]) == 64
     assert writer.written == [(40, {"evaluate/transfer/factor": 0.75, "evaluate/transfer/audio/twice": 1.5})]
     assert said[0].startswith("transfer at step 40") and said[1] == "  The factor: 75.0% (untrained 50.0%, chance 12.5%)"
