@@ -5,6 +5,7 @@ The arrays lie in the folder `pictures` of the work directory; their names are t
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,6 @@ class Pictures:
     def __init__(self, setting: Setting, features: Features):
         self._setting, self._features, self._own = setting, features, setting.config.pictures
         self._seed, self._form = setting.config.evaluate.seed, make_format(setting.config)
-        maps, places = setting.system.maps, setting.system.places
-        self._peaks = self._asking(lambda *args: {name: value.max(axis=(1, 2)) for name, value in maps(*args).items()})
-        self._places = self._asking(lambda *args: {"video": places(*args)}) if places is not None else None
 
     def missing(self) -> str | None:
         clips = len(self._setting.heldout.clips)
@@ -61,6 +59,18 @@ class Pictures:
         if self._places is not None:
             found["localised"] = self._localise(self._places, network, clips, labels, files, values["audio"])
         return found
+
+    @functools.cached_property
+    def _peaks(self) -> Features:
+        """Features whose maps are the largest activation of each unit: modality -> f32[n, C]."""
+        maps = self._setting.system.maps
+        return self._asking(lambda *args: {name: value.max(axis=(1, 2)) for name, value in maps(*args).items()})
+
+    @functools.cached_property
+    def _places(self) -> Features | None:
+        """Features whose maps are the embeddings of the frame's cells: video -> f32[n, H, W, D]; None where there are none."""
+        places = self._setting.system.places
+        return None if places is None else self._asking(lambda *args: {"video": places(*args)})
 
     def _asking(self, answer: Callable) -> Features:
         """Features whose maps are what `answer` (variables, batch) makes of clips, so that only that leaves the devices."""
