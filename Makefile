@@ -11,7 +11,8 @@ BEAM_VENV ?= $(VENV)-beam
 BEAM_BIN := $(BEAM_VENV)/bin
 RUNS ?= runs
 # One process per core; a file's tests stay together, because they share compiled fixtures.
-PARALLEL ?= -n auto --dist loadfile
+# A crash of one ends the run, because the tests left over would otherwise be waited for without end.
+PARALLEL ?= -n auto --dist loadfile --max-worker-restart=0
 
 .PHONY: pins demo test quick-test test-beam lint clean
 

@@ -7,7 +7,9 @@ REPO = Path(__file__).resolve().parent.parent
 
 # Before JAX is imported. Level 1 compiles in a third of the time of level 3 and gives the same numbers; level 0 does not
 # (its fused maxima are not equal to the activations that they are taken from, so gradients get lost).
-_FLAGS = {"--xla_force_host_platform_device_count": "8", "--xla_backend_optimization_level": "1"}
+# Eight devices on few cores of a busy machine meet late: 40 s, the default, ends the process where waiting would do.
+_FLAGS = {"--xla_force_host_platform_device_count": "8", "--xla_backend_optimization_level": "1",
+          "--xla_cpu_collective_call_terminate_timeout_seconds": "300"}
 _given = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_given, *(f"{name}={value}" for name, value in _FLAGS.items() if name not in _given)]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

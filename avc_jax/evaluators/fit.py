@@ -66,6 +66,7 @@ def fit(what: str, objective: Objective, optimizer: optax.GradientTransformation
         for number in range(1, num_steps + 1):
             state, metrics = step(state, next(feed))
             recent.append(metrics)
+            steps.wait_for_devices(recent)
             if time.monotonic() - shown > _SAY_S:
                 loss = average(jax.device_get([metrics])).get("loss", math.nan)
                 setting.say(f"  {what}: step {number} of {num_steps}, loss {loss:.3f}")

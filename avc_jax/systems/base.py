@@ -22,7 +22,8 @@ Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count); divide
 class Feature:
     """One field of an example as it reaches the device: shape and dtype without the batch axis.
 
-    `modality` says what of the system's answers it is the input of (video, audio); empty for labels and the like.
+    `modality` says what of the system's answers it is the input of (video, audio, text); empty for labels and the like.
+    What is padded has a companion `<name>_length`, int32: how many entries along its padded axis are real; 0: it is missing.
     """
 
     shape: tuple[int, ...]
@@ -81,12 +82,17 @@ class System(Objective):
 
     Attributes:
       embed: (variables, batch) -> modality -> f32[B, D]. Inference mode. Like `maps` and `transfer` it answers for the modalities
-        that the batch holds the inputs of, so a batch of sounds alone will do.
+        that the batch holds the inputs of, so a batch of sounds alone will do. What several modalities make together has their
+        names in alphabetic order: "audio+text".
       maps: (variables, batch) -> modality -> f32[B, H, W, C], activations over the frame (rows, columns), and over the sound
-        (frequency, time), in the places that they answer to. Inference mode.
-      transfer: (variables, batch) -> modality -> f32[B, D], the features that the paper hands to classifiers. Inference mode.
-      score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together.
+        (frequency, time), in the places that they answer to; None where there are none. Inference mode.
+      transfer: (variables, batch) -> modality -> f32[B, D], the features that the paper hands to classifiers, or None. Inference
+        mode.
+      score: (variables, batch) -> f32[B], the probability that the two halves of an example belong together; None where the
+        system does not say.
       common_space: whether the embeddings of the modalities lie in one space, where near means alike.
+      similarity: how near two embeddings of the common space are: cosine or dot.
+      directions: (query, items) of the retrieval that the paper reports, by the names that `embed` gives: ("text", "video").
       parts: the system taken apart into trunks and fusion; None where it has no such parts.
       checkpoint_keys: kind of a published checkpoint -> how its names map onto our variables; see `avc_jax.convert`.
       cells: modality -> (rows, columns) of the network's input between the middles of neighbouring cells of its map; the first
@@ -96,10 +102,12 @@ class System(Objective):
     """
 
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
-    maps: Callable[[Variables, Batch], dict[str, jax.Array]]
-    transfer: Callable[[Variables, Batch], dict[str, jax.Array]]
-    score: Callable[[Variables, Batch], jax.Array]
+    maps: Callable[[Variables, Batch], dict[str, jax.Array]] | None = None
+    transfer: Callable[[Variables, Batch], dict[str, jax.Array]] | None = None
+    score: Callable[[Variables, Batch], jax.Array] | None = None
     common_space: bool = False
+    similarity: str = "cosine"
+    directions: tuple[tuple[str, str], ...] = (("audio", "video"), ("video", "audio"))
     parts: Parts | None = None
     checkpoint_keys: Mapping[str, Checkpoint] = dataclasses.field(default_factory=dict)
     cells: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
@@ -125,5 +133,5 @@ def without(system: System, modalities: Collection[str]) -> System:
                                  "It embeds.")
 
     features = {name: feature for name, feature in system.features.items() if feature.modality not in modalities}
-    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, parts=None,
-                               places=None)
+    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, directions=(),
+                               parts=None, places=None)

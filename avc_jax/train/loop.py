@@ -141,6 +141,7 @@ class _Window:
 
     def add(self, metrics) -> None:
         self._metrics.append(metrics)
+        steps.wait_for_devices(self._metrics)
 
     def log(self, step: int, state: State) -> None:
         """Writes the means over the steps since the last log, and the rates."""

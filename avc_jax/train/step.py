@@ -1,5 +1,7 @@
 """One training step as a pure function, and the jitted, sharded, donating form of it."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,6 +14,9 @@ from avc_jax.train.state import State
 # Which operations XLA hands to YNNPACK on a CPU. jaxlib 0.10.2 hands it convolutions, whose kernel gradients are then up to three
 # times slower than XLA's own. With sums alone the whole step was fastest: benchmarks/RESULTS.md.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+# Steps that may wait for the devices. Two hide what it takes to start one. More only hold batches in memory, and dozens of
+# programs with collectives at once can block each other on a CPU that plays several devices: XLA then ends the process.
+LEAD = 2
 
 
 def _gradients(system: Objective, params, collections, batch, rng):
@@ -86,3 +91,13 @@ def jit_step(step, mesh: Mesh, state_shardings):
     return jax.jit(step, in_shardings=(state_shardings, meshes.batch_sharding(mesh)),
                    out_shardings=(state_shardings, meshes.replicated(mesh)), donate_argnums=0,
                    compiler_options=CPU_OPTIONS if on_cpu else None)
+
+
+def wait_for_devices(metrics: Sequence) -> None:
+    """Keeps the host at most `LEAD` steps ahead of the devices.
+
+    Args:
+      metrics: of the steps so far, the newest last.
+    """
+    if len(metrics) > LEAD:
+        jax.block_until_ready(metrics[-1 - LEAD])
