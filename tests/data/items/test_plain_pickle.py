@@ -19,7 +19,8 @@ PLAIN = [{"id": "a", "n": 3, "x": 0.5, "none": None, "yes": True, "b": b"raw", "
 
 def same(one, other) -> bool:
     if isinstance(one, np.ndarray):
-        return type(other) is np.ndarray and one.dtype.newbyteorder("=") == other.dtype.newbyteorder("=") and one.shape == other.shape and (one == other).all()
+        kinds = (one.dtype.newbyteorder("="), other.dtype.newbyteorder("="))
+        return type(other) is np.ndarray and kinds[0] == kinds[1] and one.shape == other.shape and (one == other).all()
     if isinstance(one, dict):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list):
