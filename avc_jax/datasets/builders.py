@@ -9,6 +9,7 @@ avc_jax.prepare makes records with frames.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from avc_jax import errors
+from avc_jax.data import files
 from avc_jax.data.decode import MediaFile
 from avc_jax.datasets import dcase2013_scenes, esc50, flickr_soundnet, kinetics_sounds, labelled
 from avc_jax.datasets.layout import Item
+
+WHOLE = files.Stretch(-math.inf, math.inf)
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,16 +39,15 @@ class Config(tfds.core.BuilderConfig):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_sound(path: Path, start_s: float, end_s: float) -> tuple[int, np.ndarray]:
-    """The rate in Hz of a file's sound, and int16[n]: its channels mixed, between two times or as far as it goes.
+def decode(path: Path, stretch: files.Stretch = WHOLE) -> tuple[int, np.ndarray]:
+    """The rate in Hz of a file's sound, and int16[n]: its channels mixed.
 
     Raises:
-      DataError: it cannot be decoded, or there is nothing between these times.
+      DataError: it cannot be decoded, or there is nothing in that stretch.
     """
     try:
         with MediaFile(path, video=False) as media:
-            span, rate_hz = media.measure(), media.native_rate_hz
-            return rate_hz, media.stretch(max(start_s, span.start_s), min(end_s, span.end_s), rate_hz)[1]
+            return media.native_rate_hz, files.read_sound(media, stretch, media.native_rate_hz)
     except errors.BadMedia as error:
         raise errors.DataError(f"{path} cannot be used: {error}") from error
 
@@ -101,7 +104,7 @@ class _Sounds(_Builder, skip_registration=True):  # type: ignore[call-arg]
                 "rate_hz": np.int32, "label": self._label(), "fold": tfds.features.Text(), "path": tfds.features.Text()}
 
     def _example(self, root, item):
-        rate_hz, audio = read_sound(root / item.path, item.start_s, item.end_s)
+        rate_hz, audio = decode(root / item.path, files.Stretch(item.start_s, item.end_s))
         return {"audio": audio, "rate_hz": rate_hz, "label": item.label, "fold": item.fold_or_split, "path": item.path}
 
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from avc_jax import errors
+from avc_jax.data import files
 from avc_jax.datasets import builders
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -113,7 +114,7 @@ def test_sounds_keep_their_rate_and_their_samples_and_are_cut_as_the_csv_says(tm
 def test_channels_are_mixed_and_every_codec_is_read(tmp_path):
     for name, kind in {"s.wav": {"layout": "stereo"}, "s.flac": {}, "s.mp3": {}, "s.mkv": {}, "s.mp4": {}}.items():
         layouts.tone(tmp_path / name, seconds=0.5, rate_hz=48000, **kind)
-        rate_hz, audio = builders.read_sound(tmp_path / name, -math.inf, math.inf)
+        rate_hz, audio = builders.decode(tmp_path / name)
         assert (rate_hz, audio.ndim, audio.dtype) == (48000, 1, np.int16)
         spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
         assert abs(spectrum.argmax() * 48000 / len(audio) - 440) < 5, name
@@ -122,9 +123,9 @@ def test_channels_are_mixed_and_every_codec_is_read(tmp_path):
 def test_stretch_outside_of_its_file_and_file_that_is_none_are_data_errors(tmp_path):
     path = layouts.tone(tmp_path / "a.wav")
     with pytest.raises(errors.DataError, match=r"a\.wav cannot be used: .*after the end"):
-        builders.read_sound(path, 3.0, 4.0)
+        builders.decode(path, files.Stretch(3.0, 4.0))
     with pytest.raises(errors.DataError, match="is no video or sound"):
-        builders.read_sound(media.text_file(tmp_path / "b.wav"), -math.inf, math.inf)
+        builders.decode(media.text_file(tmp_path / "b.wav"))
 
 
 def test_real_sounds_of_esc10_are_built_and_folds_are_splits(shared, tmp_path):
