@@ -33,7 +33,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     system = config.get("system", {}).get("name")
     if not isinstance(system, str):
-        raise errors.ConfigError("config.system.name is missing: start from avc_jax.config.default('l3net').")
+        from avc_jax import systems
+
+        raise errors.ConfigError("config.system.name is missing: start from avc_jax.config.default(SYSTEM) with one of "
+                                 f"{', '.join(systems.names())}.")
     keys_of = schema(system)
     for section in config:
         if section not in keys_of:
@@ -215,11 +218,13 @@ def differences(old: dict[str, Any], config: ml_collections.ConfigDict) -> list[
     return lines
 
 
-def describe(system: str) -> str:
-    """Every key of a system as Markdown tables, for docs/config.md."""
+def describe(*systems: str) -> str:
+    """Every key as Markdown tables, for docs/config.md: the section `system` of each system, and the sections that all have."""
+    tables = {f"system: {system}": ("system", schema(system)["system"]) for system in systems}
+    tables |= {section: (section, keys) for section, keys in SECTIONS.items()}
     lines = []
-    for section, keys in schema(system).items():
-        lines += [f"## {section}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for title, (section, keys) in tables.items():
+        lines += [f"## {title}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
         for name, key in keys.items():
             allowed = ", ".join(map(str, key.choices)) or ("" if key.low is None else f"{key.low} to {key.high}")
             lines.append(f"| `{section}.{name}` | `{key.default!r}` | {allowed} | {key.help} |")
@@ -228,4 +233,6 @@ def describe(system: str) -> str:
 
 
 if __name__ == "__main__":
-    print(describe(sys.argv[1] if len(sys.argv) > 1 else "l3net"))
+    from avc_jax import systems
+
+    print(describe(*(sys.argv[1:] or systems.names())))
