@@ -1,4 +1,7 @@
-"""Writes files as torch.save does, without PyTorch: a zip archive of a pickle that names its functions, and of raw storages."""
+"""Writes files as torch.save does, without PyTorch: a zip archive of a pickle that names its functions, and of raw storages.
+
+`write_stream` writes them as before PyTorch 1.6, and `pickled` is what pickle.dumps makes of tensors.
+"""
 
 import io
 import pickle
@@ -47,21 +50,55 @@ def write(path: Path, tree: Any, *, folder: str = "archive", extra: Mapping[str,
     return path
 
 
+def write_stream(path: Path, tree: Any, *, little_endian: bool = True) -> Path:
+    """Writes a tree as PyTorch before 1.6 does."""
+    path.write_bytes(_stream(tree, little_endian))
+    return path
+
+
+def _stream(tree: Any, little_endian: bool = True) -> bytes:
+    buffer, storages = io.BytesIO(), {}
+    sizes = {"short": 2, "int": 4, "long": 4}
+    for value in (0x1950a86a20f9469cfc6c, 1001, {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": sizes}):
+        pickle.dump(value, buffer, protocol=2)
+    with _PyTorchsNames() as names:
+        _StreamPickler(buffer, names, storages).dump(tree)
+    pickle.dump(sorted(storages), buffer, protocol=2)
+    for key in sorted(storages):
+        buffer.write(storages[key].array.size.to_bytes(8, "little") + storages[key].array.tobytes())
+    return buffer.getvalue()
+
+
+def pickled(tree: Any) -> bytes:
+    """What pickle.dumps makes of a tree with tensors: each storage is a small file of its own."""
+    buffer = io.BytesIO()
+    with _PyTorchsNames() as names:
+        _PlainPickler(buffer, names, {}).dump(tree)
+    return buffer.getvalue()
+
+
 class _PyTorchsNames:
     """Stands in for PyTorch's modules while a pickle is written, which looks up every name that it mentions."""
 
+    _MODULES = ("torch", "torch._utils", "torch.storage")
+
     def __enter__(self) -> types.ModuleType:
-        torch, inner = types.ModuleType("torch"), types.ModuleType("torch._utils")
+        torch, inner, storage = (types.ModuleType(name) for name in self._MODULES)
         for name in STORAGES.values():
             setattr(torch, name, type(name, (), {"__module__": "torch"}))
 
         def _rebuild_tensor_v2():
             pass
 
-        _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-        inner._rebuild_tensor_v2, torch._utils = _rebuild_tensor_v2, inner
-        self._before = {name: sys.modules.get(name) for name in ("torch", "torch._utils")}
-        sys.modules.update({"torch": torch, "torch._utils": inner})
+        def _load_from_bytes():
+            pass
+
+        for module, function in ((inner, _rebuild_tensor_v2), (storage, _load_from_bytes)):
+            function.__module__, function.__qualname__ = module.__name__, function.__name__
+            setattr(module, function.__name__, function)
+        torch._utils, torch.storage = inner, storage
+        self._before = {name: sys.modules.get(name) for name in self._MODULES}
+        sys.modules.update({"torch": torch, "torch._utils": inner, "torch.storage": storage})
         return torch
 
     def __exit__(self, *_) -> None:
@@ -90,6 +127,22 @@ class _Pickler(pickle.Pickler):
         if not isinstance(value, Tensor):
             return NotImplemented
         return self._names._utils._rebuild_tensor_v2, (value.storage, value.offset, value.size, value.stride, False, {})
+
+
+class _StreamPickler(_Pickler):
+    def persistent_id(self, value):
+        found = super().persistent_id(value)
+        return found and (*found, None)  # no part of another storage
+
+
+class _PlainPickler(_Pickler):
+    def persistent_id(self, value):
+        return None
+
+    def reducer_override(self, value):
+        if isinstance(value, Storage):
+            return self._names.storage._load_from_bytes, (_stream(value),)
+        return super().reducer_override(value)
 
 
 def bfloat16(values) -> np.ndarray:

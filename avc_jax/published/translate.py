@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.published.table import Checkpoint
+from avc_jax.published.table import Checkpoint, torch_counters, torch_unused
 from avc_jax.schema import nearest
 
 Arrays = Mapping[str, np.ndarray]
@@ -22,7 +22,7 @@ def strangers(arrays: Arrays, kind: Checkpoint) -> list[str]:
 
 
 def _beside(name: str, array: np.ndarray, kind: Checkpoint, wanted: set[str]) -> list[str]:
-    shapes = [shape for pattern, shape in kind.beside.items() if fnmatchcase(name, pattern)]
+    shapes = [shape for pattern, shape in (*kind.beside.items(), *kind.dead.items()) if fnmatchcase(name, pattern)]
     if not shapes:
         return [f"extra: {name}, {_form(array)}.{nearest(name, wanted)}"]
     if None in shapes or array.shape in shapes:
@@ -77,7 +77,19 @@ def to_ours(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any], initial
 
 def to_theirs(variables: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
     """The arrays of a published checkpoint, name -> array, of our variables by their paths: the inverse of `to_ours`."""
-    return {entry.theirs: np.ascontiguousarray(entry.to_theirs(np.asarray(variables[entry.ours]))) for entry in kind.entries}
+    return {entry.theirs: np.asarray(entry.to_theirs(np.asarray(variables[entry.ours])), order="C") for entry in kind.entries}
+
+
+def kept_aside(arrays: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
+    """Those of a published checkpoint's arrays that `to_ours` has no use for, and that make it whole again."""
+    known = {entry.theirs for entry in kind.entries}
+    return {name: array for name, array in arrays.items() if name not in known}
+
+
+def refill(kind: Checkpoint, steps: int) -> dict[str, np.ndarray]:
+    """What a published network expects beside our variables: dead entries, and counters as they are after some steps."""
+    dead = {name: torch_unused(name, shape) for name, shape in kind.dead.items()}
+    return dead | {name: np.array(steps, np.int64) for name in torch_counters(kind)}
 
 
 def _form(array: np.ndarray) -> str:

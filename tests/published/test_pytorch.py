@@ -1,6 +1,7 @@
 """PyTorch's files: every tensor that torch.save can write comes out, and nothing that they bring along is run."""
 
 import collections
+import io
 import os
 import pickle
 import zipfile
@@ -45,6 +46,52 @@ def test_tensors_that_share_a_storage_are_views_of_it(tmp_path):
     np.testing.assert_array_equal(found["transposed"], matrix.T)
     np.testing.assert_array_equal(found["column"], matrix[:, 1])
     assert found["empty"].shape == (0, 3)
+
+
+def test_files_of_pytorch_before_1_6_are_read(tmp_path):
+    storage = torchfile.Storage(np.arange(12, dtype=np.float32))
+    tree = {"state_dict": {"module.w": KERNEL, "module.half": torchfile.bfloat16([1.5, 2]), "module.n": np.array(7, np.int64),
+                           "module.row": torchfile.Tensor(storage.array[4:8], storage=storage, offset=4),
+                           "module.turned": torchfile.Tensor(storage.array.reshape(3, 4).T, storage=storage, stride=(1, 4)),
+                           "module.empty": np.zeros((0, 2), np.float32)}, "epoch": 3}
+    found = read.read(torchfile.write_stream(tmp_path / "net.pth", tree))
+    assert list(found) == ["w", "half", "n", "row", "turned", "empty"]
+    np.testing.assert_array_equal(found["w"], KERNEL)
+    np.testing.assert_array_equal(found["row"], [4, 5, 6, 7])
+    np.testing.assert_array_equal(found["turned"], np.arange(12).reshape(3, 4).T)
+    assert found["n"] == 7 and found["half"].tolist() == [1.5, 2] and found["empty"].shape == (0, 2)
+    found["row"][:] = 0  # arrays of their own, not views
+    assert found["turned"][0, 1] == 4
+
+
+@pytest.mark.parametrize("lost", [1, 20, 60, 200])
+def test_a_stream_that_was_cut_off_is_damaged(tmp_path, lost):
+    path = torchfile.write_stream(tmp_path / "net.pth", {"w": KERNEL})
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(errors.DataError, match=r"net\.pth (is damaged|cannot be read as a PyTorch checkpoint)"):
+        read.read(path)
+
+
+def test_a_stream_of_another_machine_or_with_more_than_it_can_hold_is_refused(tmp_path):
+    with pytest.raises(errors.DataError, match="byte order of another machine"):
+        read.read(torchfile.write_stream(tmp_path / "big.pth", {"w": KERNEL}, little_endian=False))
+    storage = torchfile.Storage(np.zeros(1, np.float32))
+    path = torchfile.write_stream(tmp_path / "net.pth", {"w": torchfile.Tensor(np.zeros(1), storage=storage)})
+    wrong = pickle.BININT1 + b"\x01" + pickle.NONE
+    assert wrong in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(wrong, pickle.BININT + (2**31 - 1).to_bytes(4, "little") + pickle.NONE))
+    with pytest.raises(errors.DataError, match="a storage of 2147483647 elements does not fit"):
+        read.read(path)
+
+
+def test_tensors_of_plain_pickles_are_put_together_by_the_same_functions():
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            return pytorch.TENSORS[module, name] if module.startswith("torch") else super().find_class(module, name)
+
+    found = Unpickler(io.BytesIO(torchfile.pickled([{"audio": KERNEL, "caption": "stir"}]))).load()
+    np.testing.assert_array_equal(found[0]["audio"], KERNEL)
+    assert found[0]["caption"] == "stir"
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
