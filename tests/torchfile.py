@@ -1,6 +1,6 @@
-"""Writes files as torch.save does, without PyTorch: a zip archive of a pickle that names its functions, and of raw storages.
+"""Writes files as torch.save does, without PyTorch: pickles that name their functions, and raw storages.
 
-`write_stream` writes them as before PyTorch 1.6, and `pickled` is what pickle.dumps makes of tensors.
+`pickled` is what pickle.dumps makes of tensors.
 """
 
 import io
@@ -50,23 +50,23 @@ def write(path: Path, tree: Any, *, folder: str = "archive", extra: Mapping[str,
     return path
 
 
-def write_stream(path: Path, tree: Any, *, little_endian: bool = True) -> Path:
-    """Writes a tree as PyTorch before 1.6 does."""
-    path.write_bytes(_stream(tree, little_endian))
+def write_before_1_6(path: Path, tree: Any, *, little_endian: bool = True) -> Path:
+    """Writes what PyTorch before 1.6 did: pickles of a number, a version, the machine, the tree and its keys; then storages."""
+    path.write_bytes(_before_1_6(tree, little_endian))
     return path
 
 
-def _stream(tree: Any, little_endian: bool = True) -> bytes:
-    buffer, storages = io.BytesIO(), {}
-    sizes = {"short": 2, "int": 4, "long": 4}
-    for value in (0x1950a86a20f9469cfc6c, 1001, {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": sizes}):
-        pickle.dump(value, buffer, protocol=2)
+def _before_1_6(tree: Any, little_endian: bool = True) -> bytes:
+    file = io.BytesIO()
     with _PyTorchsNames() as names:
-        _StreamPickler(buffer, names, storages).dump(tree)
-    pickle.dump(sorted(storages), buffer, protocol=2)
-    for key in sorted(storages):
-        buffer.write(storages[key].array.size.to_bytes(8, "little") + storages[key].array.tobytes())
-    return buffer.getvalue()
+        storages: dict[str, Storage] = {}
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": little_endian, "type_sizes": {"int": 4}}):
+            pickle.dump(part, file, protocol=2)
+        _Pickler(file, names, storages, before_1_6=True).dump(tree)
+        pickle.dump(list(storages), file, protocol=2)
+        for storage in storages.values():
+            file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
+    return file.getvalue()
 
 
 def pickled(tree: Any) -> bytes:
@@ -110,16 +110,16 @@ class _PyTorchsNames:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage]):
+    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage], before_1_6: bool = False):
         super().__init__(buffer, protocol=2)
-        self._names, self._storages = names, storages
+        self._names, self._storages, self._last = names, storages, (None,) if before_1_6 else ()
 
     def persistent_id(self, value):
         if not isinstance(value, Storage):
             return None
         key = next((key for key, known in self._storages.items() if known is value), str(len(self._storages)))
         self._storages[key] = value
-        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size)
+        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size, *self._last)
 
     def reducer_override(self, value):
         if isinstance(value, np.ndarray):
@@ -129,19 +129,13 @@ class _Pickler(pickle.Pickler):
         return self._names._utils._rebuild_tensor_v2, (value.storage, value.offset, value.size, value.stride, False, {})
 
 
-class _StreamPickler(_Pickler):
-    def persistent_id(self, value):
-        found = super().persistent_id(value)
-        return found and (*found, None)  # no part of another storage
-
-
 class _PlainPickler(_Pickler):
     def persistent_id(self, value):
         return None
 
     def reducer_override(self, value):
         if isinstance(value, Storage):
-            return self._names.storage._load_from_bytes, (_stream(value),)
+            return self._names.storage._load_from_bytes, (_before_1_6(value),)
         return super().reducer_override(value)
 
 

@@ -1,8 +1,8 @@
 """PyTorch's checkpoints, read and written without PyTorch, and read without running anything that they bring along.
 
-A checkpoint is a zip archive: a pickle that describes the objects, and a file of raw bytes per storage; before PyTorch 1.6 it was
-a stream of the same parts. A pickle can call any function that it names, so this one may name those that put tensors
-together, and nothing else.
+A checkpoint is a zip archive: a pickle that describes the objects, and a file of raw bytes per storage. Before PyTorch 1.6 it was
+one file: a few pickles, and the bytes of all storages behind them. A pickle can call any function that it names, so this one may
+name those that put tensors together, and nothing else.
 """
 
 import collections
@@ -12,7 +12,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -25,6 +25,9 @@ _STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2"
 # Under these the trainers of published systems keep the network beside epochs and optimizers.
 _NETWORK = ("state_dict", "model_state_dict", "model", "net", "network")
 
+# (type of its elements, its key, how many, what part of another it is) -> a storage.
+_Open = Callable[[np.dtype, str, int, Any], np.ndarray]
+
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The state dict, name -> array. Names lose the `module.` that PyTorch's DataParallel puts before all of them.
@@ -34,7 +37,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with open(path, "rb") as file:
-            tree = _read_zip(file) if zipfile.is_zipfile(file) else _read_stream(file)
+            tree = _read_zip(file) if zipfile.is_zipfile(file) else _read_before_1_6(file)
         arrays = _state_dict(tree)
     except errors.DataError as error:
         raise errors.DataError(f"{path} {error}") from error
@@ -46,8 +49,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+# What a damaged or malicious pickle may end with.
 BROKEN = (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, UnicodeDecodeError,
-          MemoryError, OverflowError, RecursionError)  # what a damaged or malicious pickle may end with
+          MemoryError, OverflowError, RecursionError)
 
 
 def _state_dict(tree: Any) -> dict[str, np.ndarray]:
@@ -55,7 +59,8 @@ def _state_dict(tree: Any) -> dict[str, np.ndarray]:
     if not isinstance(tree, Mapping):
         return {}
     for part in (tree, *(tree[name] for name in _NETWORK if isinstance(tree.get(name), Mapping))):
-        arrays = {name: value.copy() for name, value in part.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
+        plain = {name: value.tensor if isinstance(value, _Parameter) else value for name, value in part.items()}
+        arrays = {name: value.copy() for name, value in plain.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
         if arrays:
             wrapped = all(name.startswith("module.") for name in arrays)
             return {name.removeprefix("module.") if wrapped else name: array for name, array in arrays.items()}
@@ -63,90 +68,92 @@ def _state_dict(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _read_zip(file: IO[bytes]) -> Any:
-    """What torch.save of PyTorch 1.6 and later wrote."""
+    """What was saved, with tensors as views of their storages."""
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         folder = name.removesuffix("data.pkl")
-        if folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") != b"little":
-            raise _other_machine()
-        return _Unpickler(archive.open(name), lambda kind, key, count: np.frombuffer(
-            archive.read(f"{folder}data/{key}"), kind, count)).load()
+        _check_order(folder + "byteorder" not in archive.namelist() or archive.read(folder + "byteorder") == b"little")
+
+        def open_storage(dtype: np.dtype, key: str, count: int, _) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count)
+
+        with archive.open(name) as pickled:
+            return _Unpickler(pickled, open_storage).load()
 
 
-def _read_stream(file: IO[bytes]) -> Any:
-    """What torch.save of PyTorch before 1.6 wrote: a magic number, a version, facts about the machine, the objects, the keys of
-    the storages, and last their elements. Tensors are put together before their elements are there."""
-    room = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    magic, version, machine = (_Unpickler(file, _no_storage).load() for _ in range(3))
-    if magic != _MAGIC or version != 1001:
-        raise errors.DataError("has no layout of PyTorch's.")
-    if not machine["little_endian"]:
-        raise _other_machine()
+def _read_before_1_6(file: IO[bytes]) -> Any:
+    """As `_read_zip`: storages are as empty as they are when the pickle says how large they are, and filled behind it."""
     storages: dict[str, np.ndarray] = {}
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
 
-    def storage(kind: np.dtype, key: str, count: int) -> np.ndarray:
-        if not 0 <= count * kind.itemsize <= room:
-            raise errors.DataError(f"is damaged: a storage of {count} elements does not fit into it.")
-        return storages.setdefault(key, np.zeros(count, kind))
+    def open_storage(dtype: np.dtype, key: str, count: int, view: Any) -> np.ndarray:
+        if not 0 <= count * dtype.itemsize <= size:
+            raise errors.DataError(f"is damaged: it has a storage of {count} elements, and {size} bytes in all.")
+        whole = storages.setdefault(key, np.empty(count, dtype))
+        if view is None:
+            return whole
+        _, first, length = view
+        return whole[first : first + length]
 
-    tree = _Unpickler(file, storage).load()
-    for key in _Unpickler(file, _no_storage).load():
-        count, found = int.from_bytes(file.read(8), "little"), storages[key]
-        content = file.read(found.nbytes)
-        if count != found.size or len(content) != found.nbytes:
-            raise errors.DataError(f"is damaged: it ends within a storage of {found.size} elements.")
-        found[:] = np.frombuffer(content, found.dtype)
+    _, _, machine, tree, keys = (_Unpickler(file, open_storage).load() for _ in range(5))
+    _check_order(machine.get("little_endian", True))
+    for key in keys:
+        count, storage = int.from_bytes(file.read(8), "little"), storages[key]
+        content = file.read(storage.nbytes)
+        if count != storage.size or len(content) != storage.nbytes:
+            raise errors.DataError(f"is damaged: storage {key} of {storage.size} elements has {count}, or ends early.")
+        storage[:] = np.frombuffer(content, storage.dtype)
     return tree
 
 
-_MAGIC = 0x1950a86a20f9469cfc6c
+def _check_order(is_little: bool) -> None:
+    if not is_little:
+        raise errors.DataError("has the byte order of another machine; save it again on this one.")
 
 
-def _no_storage(*_: Any) -> NoReturn:
-    raise errors.DataError("is damaged: there is a storage where none should be.")
+class _Parameter:
+    """A parameter: its tensor. What else is said of it, such as whether it trains, is dropped."""
+
+    def __init__(self, tensor: np.ndarray, *_):
+        self.tensor = tensor
+
+    def __setstate__(self, _) -> None:
+        pass
 
 
-def _other_machine() -> errors.DataError:
-    return errors.DataError("has the byte order of another machine; save it again on this one.")
+def _parameter(tensor: np.ndarray, *_: Any) -> _Parameter:
+    return _Parameter(tensor)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits plain containers, and tensors as NumPy arrays, which are views of their storages."""
+    """Admits plain containers, and tensors as NumPy arrays."""
 
-    def __init__(self, file: IO[bytes], storage: Callable[[np.dtype, str, int], np.ndarray]):
-        """
-        Args:
-          file: where the pickle begins.
-          storage: (kind of its numbers, key, count) -> a storage.
-        """
+    def __init__(self, file: IO[bytes], open_storage: _Open):
         super().__init__(file, encoding="utf-8")
-        self._storage = storage
+        self._open = open_storage
 
     def find_class(self, module: str, name: str) -> Any:
         # What is returned may be called with anything and have attributes set: bound methods and texts take no harm.
-        if module in ("torch", "torch.storage") and name in _STORAGES:
+        if module in ("torch", "torch.storage", "torch.cuda") and name in _STORAGES:
             return _STORAGES[name]
-        admitted = {("collections", "OrderedDict"): collections.OrderedDict, ("torch", "Size"): tuple, **TENSORS}
+        admitted = {("collections", "OrderedDict"): collections.OrderedDict, ("torch", "Size"): tuple, **TENSORS,
+                    ("torch._utils", "_rebuild_parameter"): _parameter, ("torch.nn.parameter", "Parameter"): _parameter}
         if (module, name) not in admitted:
             raise errors.DataError(f"is refused: its pickle asks for {module}.{name}, and only tensors and plain containers "
                                    "are read. If you trust it, load it in PyTorch and save the state_dict() of its network.")
         return admitted[module, name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """The storage that a persistent id ("storage", type, key, device, elements[, part of it]) names."""
-        _, dtype, key, _, count, *part = pid
+        """The storage that a persistent id ("storage", type, key, device, elements[, part of another]) names."""
+        _, dtype, key, _, count, *view = pid
         if dtype not in _STORAGES.values():
             raise errors.DataError(f"is damaged: it has a storage of type {dtype!r}.")
-        found = self._storage(np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype), key, count)
-        if part and part[0] is not None:
-            _, offset, size = part[0]
-            return found[offset:offset + size]
-        return found
+        return self._open(np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype), key, count, view[0] if view else None)
 
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """size elements of a storage from offset on, stride elements apart along each axis."""
+    """A view of size elements of a storage from offset on, stride elements apart along each axis."""
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, storage.dtype)
@@ -156,21 +163,17 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tup
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
 
 
-def _parameter(tensor: np.ndarray, *_: Any) -> np.ndarray:
-    return tensor
-
-
-def _storage_of_bytes(content: bytes) -> np.ndarray:
-    """A storage that was pickled without torch.save, which packs one of its files into the pickle."""
-    found = _read_stream(io.BytesIO(content))
+def _storage_of(content: bytes) -> np.ndarray:
+    """A storage that was pickled without torch.save, which packs a file of before 1.6 into the pickle."""
+    found = _read_before_1_6(io.BytesIO(content))
     if not isinstance(found, np.ndarray):
         raise errors.DataError("is damaged: what should be a storage is none.")
     return found
 
 
-# What pickles call to put tensors together, (module, name) -> what takes its place; for other readers of pickles as well.
-TENSORS = {("torch._utils", "_rebuild_tensor_v2"): _tensor, ("torch._utils", "_rebuild_parameter"): _parameter,
-           ("torch.storage", "_load_from_bytes"): _storage_of_bytes}
+# What plain pickles call to put tensors together, (module, name) -> what takes its place; for those who read such pickles.
+TENSORS = {("torch._utils", "_rebuild_tensor"): _tensor, ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+           ("torch.storage", "_load_from_bytes"): _storage_of}
 
 
 # Writing ---------------------------------------------------------------------------------------------------------------------
@@ -222,7 +225,7 @@ def _pickle_of(arrays: Mapping[str, np.ndarray]) -> bytes:
     for key, (name, array) in enumerate(arrays.items()):
         # Of a new array, because NumPy leaves what it likes as the stride of an axis of one.
         strides = [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides]
-        storage = (pickle.MARK + _text("storage") + _name("torch", _storage_of(array.dtype)) + _text(str(key)) + _text("cpu")
+        storage = (pickle.MARK + _text("storage") + _name("torch", _storage_name(array.dtype)) + _text(str(key)) + _text("cpu")
                    + _int(array.size) + pickle.TUPLE + pickle.BINPERSID)
         arguments = pickle.MARK + storage + _int(0) + _ints(array.shape) + _ints(strides) + pickle.NEWFALSE + ordered_dict
         out.write(_text(name) + _name("torch._utils", "_rebuild_tensor_v2") + arguments + pickle.TUPLE + pickle.REDUCE)
@@ -230,7 +233,7 @@ def _pickle_of(arrays: Mapping[str, np.ndarray]) -> bytes:
     return out.getvalue()
 
 
-def _storage_of(dtype: np.dtype) -> str:
+def _storage_name(dtype: np.dtype) -> str:
     names = {np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind): name for name, kind in _STORAGES.items()}
     if dtype not in names:
         raise errors.ConfigError(f"PyTorch's files hold no numbers of type {dtype}.")

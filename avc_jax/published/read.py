@@ -8,7 +8,7 @@ import numpy as np
 from avc_jax import errors
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number 0x1950a86a20f9469cfc6c, pickled
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -93,18 +93,24 @@ def _normals(text: str, shape) -> np.ndarray:
 
 
 def _fill(about: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The rule that gives an entry its values, as far as the files that are read here need it."""
-    noise, last = _normals(f"{about['seed']}:{name}", shape), name.rsplit("/", 1)[-1]
-    if last == "kernel":
-        gain = about["g_conv"] if len(shape) > 2 else about["g_lin"]
-        return np.float32(gain / math.sqrt(math.prod(shape[:-1]))) * noise
-    return {
-        "moving_mean": lambda: np.float32(0.1) * noise,
-        "moving_variance": lambda: np.float32(1) + np.float32(0.1) * np.abs(noise),
-        "bias": lambda: np.float32(0.01) * noise,
-        "beta": lambda: np.float32(0.01) * noise,
-        "gamma": lambda: np.float32(1) + np.float32(0.1) * noise,
-    }[last]()
+    """The rule that gives an entry its values; a name is Keras' path/of/it or PyTorch's path.of.it."""
+    noise, last = _normals(f"{about['seed']}:{name}", shape), name.replace("/", ".").rsplit(".", 1)[-1]
+    usual = {
+        "num_batches_tracked": lambda: np.zeros(shape, np.int64),
+        **dict.fromkeys(("running_mean", "moving_mean"), lambda: np.float32(0.1) * noise),
+        **dict.fromkeys(("running_var", "moving_variance", "_ema_cluster_size"),
+                        lambda: np.float32(1) + np.float32(0.1) * abs(noise)),
+        **dict.fromkeys(("bias", "beta"), lambda: np.float32(0.01) * noise),
+        "_ema_w": lambda: abs(noise),
+    }
+    if last in usual:
+        return usual[last]()
+    if name.endswith("_embedding.weight"):
+        return abs(noise)
+    if len(shape) <= 1:
+        return np.float32(1) + np.float32(0.1) * noise
+    gain, inputs = about["g_conv"] if len(shape) > 2 else about["g_lin"], shape[:-1] if last == "kernel" else shape[1:]
+    return np.float32(gain / math.sqrt(math.prod(inputs))) * noise
 
 
 def _tones(asked: dict) -> np.ndarray:
