@@ -83,7 +83,7 @@ def to_theirs(variables: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
 def kept_aside(arrays: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
     """Those of a published checkpoint's arrays that `to_ours` has no use for, and that make it whole again."""
     known = {entry.theirs for entry in kind.entries}
-    return {name: array for name, array in arrays.items() if name not in known}
+    return {name: np.asarray(array, order="C") for name, array in arrays.items() if name not in known}
 
 
 def refill(kind: Checkpoint, steps: int) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ def write(path: Path, arrays: Arrays) -> None:
     writer = _WRITERS.get(path.suffix)
     if writer is None or path.is_dir():
         raise errors.ConfigError(f"--out={path}: expected the name of a file that ends in {', '.join(_WRITERS)}.")
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # safetensors takes others for such
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,8 @@ def write(path: Path, arrays: Arrays) -> None:
     except OSError as error:
         raise errors.CannotWriteError(f"--out={path} cannot be written: {error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def how_to_load(path: Path) -> str:
