@@ -103,7 +103,7 @@ def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) 
     if unlike or _program(ours, kind) != _program(theirs, kind):
         told = [*_differences(made.config, wanted), *([f"{len(unlike)} arrays, such as {unlike[0]}."] if unlike else [])]
         raise errors.ConfigError("\n  ".join(["the network is another one:", *told]))
-    arrays = {**translate.refill(kind, made.step), **kept, **translate.to_theirs(jax.device_get(variables), kind)}
+    arrays = {**translate.counters(kind, made.step), **kept, **translate.to_theirs(jax.device_get(variables), kind)}
     return arrays, [pattern for pattern in kind.beside if not any(fnmatchcase(name, pattern) for name in arrays)]
 
 

@@ -62,8 +62,6 @@ class Checkpoint:
       entries: every array that the file must hold.
       beside: what the file may hold besides, because we compute it ourselves or do without: pattern of a name -> its shape
         (None: any).
-      dead: what the published network declares and never uses, name -> shape. The file may hold it; one that we write does,
-        because who loads it expects every name.
       missing: modalities of which it holds nothing; our model then has no such half.
       initial: patterns of our paths that it has no arrays for; they stay as they are initialised.
     """
@@ -71,7 +69,6 @@ class Checkpoint:
     config: Mapping[str, Any]
     entries: tuple[Entry, ...]
     beside: Mapping[str, tuple[int, ...] | None] = dataclasses.field(default_factory=dict)
-    dead: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     missing: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
 
@@ -110,14 +107,6 @@ def torch_counters(kind: Checkpoint) -> list[str]:
     """The names of the counters of batches that PyTorch keeps beside running statistics, where a kind of checkpoint has them."""
     means = [entry.theirs for entry in kind.entries if entry.theirs.endswith(f".{_TORCH_MEAN}")]
     return [name.removesuffix(_TORCH_MEAN) + _TORCH_COUNTER for name in means] if TORCH_COUNTERS in kind.beside else []
-
-
-def torch_unused(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What a part of a PyTorch network that is never used may hold: a normalisation that has just been made, zeros otherwise."""
-    last = name.rpartition(".")[2]
-    if last == _TORCH_COUNTER:
-        return np.zeros(shape, np.int64)
-    return np.full(shape, last == "running_var" or (last == "weight" and len(shape) == 1), np.float32)
 
 
 def _norm(theirs: str, ours: str, names: tuple[str, ...]) -> list[Entry]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.published.table import Checkpoint, torch_counters, torch_unused
+from avc_jax.published.table import Checkpoint, torch_counters
 from avc_jax.schema import nearest
 
 Arrays = Mapping[str, np.ndarray]
@@ -22,7 +22,7 @@ def strangers(arrays: Arrays, kind: Checkpoint) -> list[str]:
 
 
 def _beside(name: str, array: np.ndarray, kind: Checkpoint, wanted: set[str]) -> list[str]:
-    shapes = [shape for pattern, shape in (*kind.beside.items(), *kind.dead.items()) if fnmatchcase(name, pattern)]
+    shapes = [shape for pattern, shape in kind.beside.items() if fnmatchcase(name, pattern)]
     if not shapes:
         return [f"extra: {name}, {_form(array)}.{nearest(name, wanted)}"]
     if None in shapes or array.shape in shapes:
@@ -86,10 +86,9 @@ def kept_aside(arrays: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
     return {name: np.asarray(array, order="C") for name, array in arrays.items() if name not in known}
 
 
-def refill(kind: Checkpoint, steps: int) -> dict[str, np.ndarray]:
-    """What a published network expects beside our variables: dead entries, and counters as they are after some steps."""
-    dead = {name: torch_unused(name, shape) for name, shape in kind.dead.items()}
-    return dead | {name: np.array(steps, np.int64) for name in torch_counters(kind)}
+def counters(kind: Checkpoint, steps: int) -> dict[str, np.ndarray]:
+    """The counters of batches that a published network expects beside our variables, as they are after some steps."""
+    return {name: np.array(steps, np.int64) for name in torch_counters(kind)}
 
 
 def _form(array: np.ndarray) -> str:

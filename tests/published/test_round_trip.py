@@ -10,7 +10,7 @@ from published.test_tables import KINDS, shapes_of
 from avc_jax.nn.resnet import ResNet
 from avc_jax.nn.resnext3d import ResNeXt3D
 from avc_jax.published import make, resnets, translate
-from avc_jax.published.table import TORCH_COUNTERS, Checkpoint, Entry, torch_counters
+from avc_jax.published.table import TORCH_COUNTERS, torch_counters
 
 # Tables that belong to no system: (checkpoint, network, a batch).
 SHARED = {**{f"resnet{depth}": (resnets.torchvision(depth), ResNet(depth), (1, 32, 32, 3)) for depth in (18, 34, 50, 101, 152)},
@@ -33,7 +33,7 @@ def published(request):
     checkpoint, shapes = table(request.param)
     rng = np.random.default_rng(1)
     ours = {path: rng.random(leaf.shape, np.float32) for path, leaf in shapes.items()}
-    besides = {name: (3, 2) if shape is None else shape for name, shape in checkpoint.beside.items() if "*" not in name} | dict(checkpoint.dead)
+    besides = {name: (3, 2) if shape is None else shape for name, shape in checkpoint.beside.items() if "*" not in name}
     arrays = translate.to_theirs(ours, checkpoint)
     arrays |= {name: rng.random(shape, np.float32) for name, shape in besides.items()}
     arrays |= {name: np.array(place + 1) for place, name in enumerate(torch_counters(checkpoint))}
@@ -51,21 +51,10 @@ def test_a_published_file_comes_back_bit_by_bit_with_all_that_it_holds_besides(p
         np.testing.assert_array_equal(again[name], wanted, err_msg=name)
 
 
-def test_what_is_refilled_has_a_place_in_the_published_file(published):
+def test_counters_that_are_made_have_a_place_in_the_published_file(published):
     checkpoint, _, theirs = published
-    added = translate.refill(checkpoint, 3)
-    assert not translate.strangers(theirs | added, checkpoint)
-    assert set(added) >= set(checkpoint.dead)
-    counted = [name for name in added if name not in checkpoint.dead]
+    made = translate.counters(checkpoint, 3)
+    assert not translate.strangers(theirs | made, checkpoint)
     statistics = sum(entry.theirs.endswith(".running_mean") for entry in checkpoint.entries)
-    assert len(counted) == (statistics if TORCH_COUNTERS in checkpoint.beside else 0)
-    assert all(added[name].dtype == np.int64 and added[name] == 3 for name in counted)
-
-
-def test_what_is_never_used_is_refilled_as_pytorch_makes_it():
-    dead = {"norm.weight": (1,), "norm.bias": (1,), "norm.running_mean": (1,), "norm.running_var": (1,),
-            "norm.num_batches_tracked": (), "gate.weight": (3, 2)}
-    added = translate.refill(Checkpoint({}, (Entry("a.running_mean", "b/mean"),), {TORCH_COUNTERS: ()}, dead), 5)
-    assert {name: array.tolist() for name, array in added.items()} == {
-        "norm.weight": [1], "norm.bias": [0], "norm.running_mean": [0], "norm.running_var": [1], "norm.num_batches_tracked": 0,
-        "gate.weight": [[0, 0]] * 3, "a.num_batches_tracked": 5}
+    assert len(made) == (statistics if TORCH_COUNTERS in checkpoint.beside else 0)
+    assert all(array.dtype == np.int64 and array == 3 for array in made.values())
