@@ -33,7 +33,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     system = config.get("system", {}).get("name")
     if not isinstance(system, str):
-        raise errors.ConfigError("config.system.name is missing: start from avc_jax.config.default('l3net').")
+        from avc_jax import systems
+
+        raise errors.ConfigError("config.system.name is missing: start from avc_jax.config.default(SYSTEM) with one of "
+                                 f"{', '.join(systems.names())}.")
     keys_of = schema(system)
     for section in config:
         if section not in keys_of:
@@ -83,7 +86,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise errors.ConfigError(f"config.audio.fft_length: found {config.audio.fft_length}, expected 0 or at least "
                                  f"the {window} samples of the window.")
     samples = round(data.window_s * config.audio.rate_hz)
-    if config.audio.front_end != "log" and samples < 2048:
+    if config.audio.front_end == "mel40" and config.audio.rate_hz != 16000:
+        raise errors.ConfigError(f"config.audio.rate_hz: found {config.audio.rate_hz}, expected 16000, which "
+                                 "config.audio.front_end=mel40 is made for.")
+    if config.audio.front_end not in ("log", "mel40") and samples < 2048:
         raise errors.ConfigError(f"config.data.window_s: found {data.window_s} s = {samples} samples, expected at least the 2048 "
                                  f"of config.audio.front_end={config.audio.front_end}.")
     if data.window_s < config.audio.stft_window_s:
@@ -233,11 +239,13 @@ def differences(old: dict[str, Any], config: ml_collections.ConfigDict) -> list[
     return lines
 
 
-def describe(system: str) -> str:
-    """Every key of a system as Markdown tables, for docs/config.md."""
+def describe(*systems: str) -> str:
+    """Every key as Markdown tables, for docs/config.md: the section `system` of each system, and the sections that all have."""
+    tables = {f"system: {system}": ("system", schema(system)["system"]) for system in systems}
+    tables |= {section: (section, keys) for section, keys in SECTIONS.items()}
     lines = []
-    for section, keys in schema(system).items():
-        lines += [f"## {section}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for title, (section, keys) in tables.items():
+        lines += [f"## {title}", "", "| key | default | allowed | meaning |", "|---|---|---|---|"]
         for name, key in keys.items():
             allowed = ", ".join(map(str, key.choices)) or ("" if key.low is None else f"{key.low} to {key.high}")
             lines.append(f"| `{section}.{name}` | `{key.default!r}` | {allowed} | {key.help} |")
@@ -246,4 +254,6 @@ def describe(system: str) -> str:
 
 
 if __name__ == "__main__":
-    print(describe(sys.argv[1] if len(sys.argv) > 1 else "l3net"))
+    from avc_jax import systems
+
+    print(describe(*(sys.argv[1:] or systems.names())))

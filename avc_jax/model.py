@@ -196,9 +196,14 @@ def save(out: str | Path, model: Model, **facts: Any) -> Path:
       CannotWriteError: it cannot be written.
     """
     with replacing(out) as folder:
-        write_variables(folder, model)
-        write_description(folder, model.describe() | facts)
+        write(folder, model, **facts)
     return Path(out).absolute()
+
+
+def write(folder: Path, model: Model, **facts: Any) -> None:
+    """Makes a model folder of an empty one, as `save`."""
+    write_variables(folder, model)
+    write_description(folder, model.describe() | facts)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Writes files as torch.save does, without PyTorch: a zip archive of a pickle that names its functions, and of raw storages."""
+"""Writes files as torch.save does, without PyTorch: pickles that name their functions, and raw storages.
+
+`pickled` is what pickle.dumps makes of tensors.
+"""
 
 import io
 import pickle
@@ -47,21 +50,55 @@ def write(path: Path, tree: Any, *, folder: str = "archive", extra: Mapping[str,
     return path
 
 
+def write_before_1_6(path: Path, tree: Any, *, little_endian: bool = True) -> Path:
+    """Writes what PyTorch before 1.6 did: pickles of a number, a version, the machine, the tree and its keys; then storages."""
+    path.write_bytes(_before_1_6(tree, little_endian))
+    return path
+
+
+def _before_1_6(tree: Any, little_endian: bool = True) -> bytes:
+    file = io.BytesIO()
+    with _PyTorchsNames() as names:
+        storages: dict[str, Storage] = {}
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": little_endian, "type_sizes": {"int": 4}}):
+            pickle.dump(part, file, protocol=2)
+        _Pickler(file, names, storages, before_1_6=True).dump(tree)
+        pickle.dump(list(storages), file, protocol=2)
+        for storage in storages.values():
+            file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
+    return file.getvalue()
+
+
+def pickled(tree: Any) -> bytes:
+    """What pickle.dumps makes of a tree with tensors: each storage is a small file of its own."""
+    buffer = io.BytesIO()
+    with _PyTorchsNames() as names:
+        _PlainPickler(buffer, names, {}).dump(tree)
+    return buffer.getvalue()
+
+
 class _PyTorchsNames:
     """Stands in for PyTorch's modules while a pickle is written, which looks up every name that it mentions."""
 
+    _MODULES = ("torch", "torch._utils", "torch.storage")
+
     def __enter__(self) -> types.ModuleType:
-        torch, inner = types.ModuleType("torch"), types.ModuleType("torch._utils")
+        torch, inner, storage = (types.ModuleType(name) for name in self._MODULES)
         for name in STORAGES.values():
             setattr(torch, name, type(name, (), {"__module__": "torch"}))
 
         def _rebuild_tensor_v2():
             pass
 
-        _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-        inner._rebuild_tensor_v2, torch._utils = _rebuild_tensor_v2, inner
-        self._before = {name: sys.modules.get(name) for name in ("torch", "torch._utils")}
-        sys.modules.update({"torch": torch, "torch._utils": inner})
+        def _load_from_bytes():
+            pass
+
+        for module, function in ((inner, _rebuild_tensor_v2), (storage, _load_from_bytes)):
+            function.__module__, function.__qualname__ = module.__name__, function.__name__
+            setattr(module, function.__name__, function)
+        torch._utils, torch.storage = inner, storage
+        self._before = {name: sys.modules.get(name) for name in self._MODULES}
+        sys.modules.update({"torch": torch, "torch._utils": inner, "torch.storage": storage})
         return torch
 
     def __exit__(self, *_) -> None:
@@ -73,16 +110,16 @@ class _PyTorchsNames:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage]):
+    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage], before_1_6: bool = False):
         super().__init__(buffer, protocol=2)
-        self._names, self._storages = names, storages
+        self._names, self._storages, self._last = names, storages, (None,) if before_1_6 else ()
 
     def persistent_id(self, value):
         if not isinstance(value, Storage):
             return None
         key = next((key for key, known in self._storages.items() if known is value), str(len(self._storages)))
         self._storages[key] = value
-        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size)
+        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size, *self._last)
 
     def reducer_override(self, value):
         if isinstance(value, np.ndarray):
@@ -90,6 +127,16 @@ class _Pickler(pickle.Pickler):
         if not isinstance(value, Tensor):
             return NotImplemented
         return self._names._utils._rebuild_tensor_v2, (value.storage, value.offset, value.size, value.stride, False, {})
+
+
+class _PlainPickler(_Pickler):
+    def persistent_id(self, value):
+        return None
+
+    def reducer_override(self, value):
+        if isinstance(value, Storage):
+            return self._names.storage._load_from_bytes, (_before_1_6(value),)
+        return super().reducer_override(value)
 
 
 def bfloat16(values) -> np.ndarray:

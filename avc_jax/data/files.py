@@ -125,15 +125,14 @@ def _read_within(media: Media, span: Span, request: Request, form: Format) -> Re
     return Read(crops, frame_s, sound_s)
 
 
-def read_sound(clip: Clip, open_media: Callable[..., Media], rate_hz: int) -> np.ndarray:
-    """int16[n]: all the sound that there is between the ends of a clip, mono.
+def read_sound(media: Media, clip: Clip, rate_hz: int) -> np.ndarray:
+    """int16[n]: all the sound that there is in an open file between the ends of a clip, mono.
 
     Raises:
       BadMedia: as `decode.MediaFile.stretch`.
     """
-    with open_media(clip) as media:
-        span = cut_span(media.span, clip)
-        return media.stretch(span.start_s, span.end_s, rate_hz)[1]
+    span = cut_span(media.span, clip)
+    return media.stretch(span.start_s, span.end_s, rate_hz)[1]
 
 
 def _key_times(media: Media, times_s: np.ndarray, span: Span) -> np.ndarray:

@@ -101,7 +101,9 @@ class Source:
         Raises:
           BadMedia: the clip is of no use.
         """
-        return files.read_sound(self.clips[place], lambda clip: MediaFile(self.root / clip.path), rate_hz)
+        clip = self.clips[place]
+        with MediaFile(self.root / clip.path) as media:
+            return files.read_sound(media, clip, rate_hz)
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.

@@ -5,10 +5,12 @@
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=FOLDER))
 
 Sounds are decoded, each at its own rate. Videos stay where they are: an example says where, and which stretch of them.
-avc_jax.prepare makes records with frames.
+avc_jax.prepare makes records with frames. Clips of pickles come with all of their tracks, pictures with their spoken captions;
+they are read by what training reads them with.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +21,30 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from avc_jax import errors
+from avc_jax.data import files
 from avc_jax.data.decode import MediaFile
-from avc_jax.datasets import dcase2013_scenes, esc50, flickr_soundnet, kinetics_sounds, labelled
+from avc_jax.data.items import Item as Tracks
+from avc_jax.data.items import ItemSource
+from avc_jax.data.items.film import Film
+from avc_jax.datasets import (
+    crosstask,
+    dcase2013_scenes,
+    esc50,
+    flickr8k_audio,
+    flickr_soundnet,
+    howto100m,
+    kinetics_sounds,
+    labelled,
+    msrvtt,
+    opened,
+    places_audio,
+    spoken_objectnet_50k,
+    youcook2,
+    youcook_japanese,
+)
 from avc_jax.datasets.layout import Item
+
+WHOLE = files.Stretch(-math.inf, math.inf)
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,16 +58,15 @@ class Config(tfds.core.BuilderConfig):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_sound(path: Path, start_s: float, end_s: float) -> tuple[int, np.ndarray]:
-    """The rate in Hz of a file's sound, and int16[n]: its channels mixed, between two times or as far as it goes.
+def decode(path: Path, stretch: files.Stretch = WHOLE) -> tuple[int, np.ndarray]:
+    """The rate in Hz of a file's sound, and int16[n]: its channels mixed.
 
     Raises:
-      DataError: it cannot be decoded, or there is nothing between these times.
+      DataError: it cannot be decoded, or there is nothing in that stretch.
     """
     try:
         with MediaFile(path, video=False) as media:
-            span, rate_hz = media.measure(), media.native_rate_hz
-            return rate_hz, media.stretch(max(start_s, span.start_s), min(end_s, span.end_s), rate_hz)[1]
+            return media.native_rate_hz, files.read_sound(media, stretch, media.native_rate_hz)
     except errors.BadMedia as error:
         raise errors.DataError(f"{path} cannot be used: {error}") from error
 
@@ -101,7 +123,7 @@ class _Sounds(_Builder, skip_registration=True):  # type: ignore[call-arg]
                 "rate_hz": np.int32, "label": self._label(), "fold": tfds.features.Text(), "path": tfds.features.Text()}
 
     def _example(self, root, item):
-        rate_hz, audio = read_sound(root / item.path, item.start_s, item.end_s)
+        rate_hz, audio = decode(root / item.path, files.Stretch(item.start_s, item.end_s))
         return {"audio": audio, "rate_hz": rate_hz, "label": item.label, "fold": item.fold_or_split, "path": item.path}
 
 
@@ -156,3 +178,116 @@ class LabelledMedia(_Videos):
     DATASET = labelled
     BUILDER_CONFIGS = [Config(name="labels", description="The rows of labels.csv.")]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Your videos, and labels.csv with path, label, split; see docs/datasets/labelled.md."
+
+
+class _Items(_Builder, skip_registration=True):  # type: ignore[call-arg]
+    """What data sets of items have in common."""
+
+    def _tracks(self, source: ItemSource, item: Tracks) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _split_generators(self, dl_manager):
+        name = self.DATASET.__name__.rpartition(".")[2]
+        source = opened.open_set(name, Path(dl_manager.manual_dir), **self.builder_config.options)
+        groups: dict[str, list[int]] = {}
+        for place, item in enumerate(source.items):
+            groups.setdefault(_split_name(item.split), []).append(place)
+        return {split: self._generate_tracks(source, groups[split]) for split in sorted(groups)}
+
+    def _generate_tracks(self, source: ItemSource, places: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for place in places:
+            item = source.items[place]
+            yield place, {"path": item.path, "split": item.split, **self._tracks(source, item)}
+
+    def _features(self):
+        return {"path": tfds.features.Text(), "split": tfds.features.Text()}
+
+
+class _Clips(_Items, skip_registration=True):  # type: ignore[call-arg]
+    """Clips with features, spectrogram and captions; `path` is the name of a clip."""
+
+    def _features(self):
+        rows = tfds.features.Tensor(shape=(None, 2048), dtype=np.float32, doc="As they are stored, not of unit length.")
+        return super()._features() | {
+            "2d": rows, "3d": rows,
+            "captions": tfds.features.Sequence(tfds.features.Text()), "eval_caption": tfds.features.Text(),
+            "spectrogram": tfds.features.Tensor(shape=(40, None), dtype=np.float32, doc="Decibels; 0 frames: it has no sound.")}
+
+    def _tracks(self, source, item):
+        with Film(source, item, "spectrogram") as film:
+            sound = np.zeros((40, 0)) if film.spectrogram is None else film.spectrogram
+            return {"2d": film.rows("2d").astype(np.float32), "3d": film.rows("3d").astype(np.float32),
+                    "captions": item.captions.texts, "eval_caption": item.text, "spectrogram": sound.astype(np.float32)}
+
+
+class _Captions(_Items, skip_registration=True):  # type: ignore[call-arg]
+    """Pictures with a spoken caption; `path` is that of the sound."""
+
+    def _features(self):
+        return super()._features() | {
+            "image": tfds.features.Image(shape=(None, None, 3)), "image_path": tfds.features.Text(), "rate_hz": np.int32,
+            "audio": tfds.features.Audio(shape=(None,), dtype=np.int16, doc="Mono, at the rate of the file."),
+            "text": tfds.features.Text(doc="What speech recognition heard, where the list says it.")}
+
+    def _tracks(self, source, item):
+        rate_hz, audio = decode(source.media / item.path)
+        return {"image": str(source.root / item.image), "image_path": item.image, "rate_hz": rate_hz, "audio": audio,
+                "text": " ".join(item.captions.texts)}
+
+
+class Howto100m(_Items):
+    """References to films with features, and what is said in them when."""
+
+    DATASET = howto100m
+    BUILDER_CONFIGS = [Config(name="features", description=howto100m.VARIANTS["features"])]  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Features beside each other, and a file of captions; see docs/datasets/howto100m.md."
+
+    def _features(self):
+        return super()._features() | {
+            "captions": tfds.features.Sequence({"start_s": np.float64, "end_s": np.float64, "text": tfds.features.Text()})}
+
+    def _tracks(self, source, item):
+        said = item.captions
+        return {"captions": {"start_s": said.start_s, "end_s": said.end_s, "text": said.texts}}
+
+
+class Youcook2(_Clips):
+    DATASET = youcook2
+    BUILDER_CONFIGS = _configs(youcook2)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/youcook2.md."
+
+
+class Msrvtt(_Clips):
+    DATASET = msrvtt
+    BUILDER_CONFIGS = _configs(msrvtt)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/msrvtt.md."
+
+
+class Crosstask(_Clips):
+    DATASET = crosstask
+    BUILDER_CONFIGS = _configs(crosstask)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/crosstask.md."
+
+
+class YoucookJapanese(_Clips):
+    DATASET = youcook_japanese
+    BUILDER_CONFIGS = _configs(youcook_japanese)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/YouCook_Japanese; see docs/datasets/youcook_japanese.md."
+
+
+class PlacesAudio(_Captions):
+    DATASET = places_audio
+    BUILDER_CONFIGS = _configs(places_audio)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "images/ of Places205, and the captions beside it; see docs/datasets/places_audio.md."
+
+
+class SpokenObjectnet50k(_Captions):
+    DATASET = spoken_objectnet_50k
+    BUILDER_CONFIGS = _configs(spoken_objectnet_50k)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Spoken-ObjectNet-50k/ and objectnet-1.0/; see docs/datasets/spoken_objectnet_50k.md."
+
+
+class Flickr8kAudio(_Captions):
+    DATASET = flickr8k_audio
+    BUILDER_CONFIGS = _configs(flickr8k_audio)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "flickr_audio/ and the pictures and lists of Flickr8k; see docs/datasets/flickr8k_audio.md."

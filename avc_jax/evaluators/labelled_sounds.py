@@ -38,7 +38,8 @@ class LabelledSound:
         Raises:
           BadMedia: it cannot be had.
         """
-        return files.read_sound(self, lambda sound: MediaFile(sound.path, video=False), rate_hz)
+        with MediaFile(self.path, video=False) as media:
+            return files.read_sound(media, self, rate_hz)
 
     def identity(self) -> tuple:
         """What features of it depend on, as JSON values: which stretch of which file, as it is now."""

@@ -1,7 +1,7 @@
-"""Keras' weights in HDF5, as `save_weights` and `save` of Keras 1 and 2 and `save("x.h5")` of Keras 3 write them."""
+"""Keras' weights in HDF5, as `save_weights` and `save` of Keras 1 and 2 and `save("x.h5")` of Keras 3 write and read them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -58,3 +58,26 @@ def numbered_anew(layers: Iterable[str]) -> dict[str, str]:
 
 def _texts(names: Iterable[str | bytes]) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes weights as `read` names them, in the order of their layers, which is what `load_weights` goes by.
+
+    Raises:
+      ConfigError: a name is not that of a layer's weight.
+    """
+    groups: dict[str, dict[str, np.ndarray]] = {}  # layer, or model within the model -> layer/name -> array
+    for name, array in arrays.items():
+        outer, *inner = name.split("/")
+        if not inner:
+            raise errors.ConfigError(f"{name} is no weight of a layer of Keras; HDF5 is for checkpoints of Keras alone.")
+        groups.setdefault(outer, {})["/".join(inner) if len(inner) > 1 else name] = array
+    with h5py.File(path, "w") as file:
+        # Without a version it is taken for a file of Keras 1, whose kernels are turned over.
+        file.attrs.update(keras_version="2.0.0", backend="tensorflow", layer_names=[outer.encode() for outer in groups])
+        for outer, weights in groups.items():
+            group = file.create_group(outer)
+            names = sorted(weights, key=lambda name: "/moving_" in name)  # a model within a model lists what is trained first
+            group.attrs["weight_names"] = [f"{name}:0".encode() for name in names]
+            for name in names:
+                group[f"{name}:0"] = weights[name]

@@ -1,6 +1,7 @@
-"""Makes a model of the arrays of a published checkpoint."""
+"""Makes a model of the arrays of a published checkpoint, and such arrays of a model."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import jax
@@ -76,3 +77,58 @@ def config_of(system: str, kind: Checkpoint):
         config[section][key] = value
     configs.check(config)
     return config
+
+
+def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a published checkpoint, by their names, and what of it they leave open.
+
+    Args:
+      made: a model; it may hold more than the kind of checkpoint does.
+      kind: what is asked for.
+      kept: arrays that the published file held besides, where the model was made of one of this kind.
+
+    Returns:
+      name -> array, and the patterns of names that such a file may hold and for which there is nothing here.
+
+    Raises:
+      ConfigError: the model lacks a half, has other arrays, or computes something else from the same arrays.
+    """
+    lacking = [modality for modality in made.missing_modalities if modality not in kind.missing]
+    if lacking:
+        raise errors.ConfigError(f"the model has no {' and no '.join(lacking)} half, which such a file holds.")
+    wanted = _like(made.config, config_of(made.config.system.name, kind))
+    theirs, ours = base.without(systems.make(wanted), kind.missing), base.without(made.system, kind.missing)
+    shapes, variables = flatten_dict(base.shapes_of(theirs), sep="/"), flatten_dict(made.variables, sep="/")
+    unlike = [path for path, leaf in shapes.items() if path not in variables or variables[path].shape != leaf.shape]
+    if unlike or _program(ours, kind) != _program(theirs, kind):
+        told = [*_differences(made.config, wanted), *([f"{len(unlike)} arrays, such as {unlike[0]}."] if unlike else [])]
+        raise errors.ConfigError("\n  ".join(["the network is another one:", *told]))
+    arrays = {**translate.counters(kind, made.step), **kept, **translate.to_theirs(jax.device_get(variables), kind)}
+    return arrays, [pattern for pattern in kind.beside if not any(fnmatchcase(name, pattern) for name in arrays)]
+
+
+_NETWORK = ("system", "audio")  # the sections of the config that say what a network computes
+
+
+def _like(config, wanted):
+    """A config with the network of another, and its own lengths of inputs and precision."""
+    found = configs.from_dict(configs.to_dict(config))
+    for section in _NETWORK:
+        found[section] = wanted[section]
+    return found
+
+
+def _differences(config, wanted) -> list[str]:
+    return [f"config.{section}.{key} is {config[section][key]!r}, expected {value!r}."
+            for section in _NETWORK for key, value in wanted[section].items() if config[section][key] != value]
+
+
+def _program(system: base.System, kind: Checkpoint) -> str:
+    """What a system computes for inference with what such a checkpoint holds: the same words for the same computation."""
+    batch = {name: jax.ShapeDtypeStruct((1, *feature.shape), feature.dtype) for name, feature in system.features.items()}
+
+    def infer(variables, batch):
+        score = system.score(variables, batch) if system.score and not kind.missing else None
+        return system.embed(variables, batch), score
+
+    return jax.jit(infer).lower(base.shapes_of(system), batch).as_text()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.published.table import Checkpoint
+from avc_jax.published.table import Checkpoint, torch_counters
 from avc_jax.schema import nearest
 
 Arrays = Mapping[str, np.ndarray]
@@ -42,8 +42,8 @@ def misfits(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any]) -> list
     for entry in kind.entries:
         if entry.theirs not in arrays:
             continue
-        array, wanted = arrays[entry.theirs], shapes[entry.ours].shape
-        if array.ndim != len(wanted) or entry.to_ours(array).shape != tuple(wanted):
+        array, wanted = arrays[entry.theirs], tuple(shapes[entry.ours].shape)
+        if not entry.fits(array.shape, wanted):
             expected = entry.to_theirs(np.broadcast_to(np.float32(0), wanted)).shape
             lines.append(f"misshapen: {entry.theirs} is {_form(array)}, expected {list(expected)} (our {entry.ours}).")
         elif not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
@@ -77,7 +77,18 @@ def to_ours(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any], initial
 
 def to_theirs(variables: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
     """The arrays of a published checkpoint, name -> array, of our variables by their paths: the inverse of `to_ours`."""
-    return {entry.theirs: np.ascontiguousarray(entry.to_theirs(np.asarray(variables[entry.ours]))) for entry in kind.entries}
+    return {entry.theirs: np.asarray(entry.to_theirs(np.asarray(variables[entry.ours])), order="C") for entry in kind.entries}
+
+
+def kept_aside(arrays: Arrays, kind: Checkpoint) -> dict[str, np.ndarray]:
+    """Those of a published checkpoint's arrays that `to_ours` has no use for, and that make it whole again."""
+    known = {entry.theirs for entry in kind.entries}
+    return {name: np.asarray(array, order="C") for name, array in arrays.items() if name not in known}
+
+
+def counters(kind: Checkpoint, steps: int) -> dict[str, np.ndarray]:
+    """The counters of batches that a published network expects beside our variables, as they are after some steps."""
+    return {name: np.array(steps, np.int64) for name in torch_counters(kind)}
 
 
 def _form(array: np.ndarray) -> str:

@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from typing import Any
 
+from avc_jax import systems
 from avc_jax.report import text
 from avc_jax.report.curves import ci95
 from avc_jax.report.read import Run
@@ -12,8 +13,6 @@ from avc_jax.report.text import count, esc, number, percent
 
 CHANCE = 0.5
 MAX_QUARANTINED = 20
-# Systems whose papers write their names in another way than the files here.
-SYSTEMS = {"l3net": "L3-Net"}
 
 
 def names(run: Run) -> tuple[str, str]:
@@ -24,7 +23,7 @@ def names(run: Run) -> tuple[str, str]:
     root = str(run.part("data").get("root") or _find(run.config, ("root", "data_root", "data_dir")) or "")
     folder = root.rstrip("/").rsplit("/", 1)[-1]
     system = system if isinstance(system, str) and system else "avc_jax"
-    return SYSTEMS.get(system, system), folder
+    return systems.title(system), folder
 
 
 def _find(tree: Any, keys: tuple[str, ...]) -> Any:

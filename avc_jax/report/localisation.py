@@ -42,10 +42,10 @@ def read(run: Run, network: str) -> dict[str, np.ndarray] | None:
 
 
 def _why_not(run: Run) -> str:
-    system = run.config.get("system")
-    if isinstance(system, dict) and system.get("head") == "l3":
-        return ("The head of this network compares whole frames with whole sounds, so it has no places to show. Networks trained "
-                "with <code>--config.system.head=ave</code> have.")
+    asked = run.part("evaluate", "pictures", "trained")
+    if asked and "localised" not in asked:
+        return ("This network compares whole frames with whole sounds, so it has no places to show. Systems whose frames and "
+                "sounds have a common space have.")
     return ("No places of sounds yet: the evaluator <code>pictures</code> of <code>config.evaluators</code> finds them for "
             "systems whose frames and sounds have a common space, at the end of a run or with <code>--mode=evaluate</code>.")
 

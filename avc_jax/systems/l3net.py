@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from avc_jax import audio, augment, errors, losses
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool, pool_to_grid
-from avc_jax.published.table import Checkpoint, Entry, keras_layer, keras_name, keras_norm, torch_conv, torch_norm
+from avc_jax.published.table import TORCH_COUNTERS, Checkpoint, Entry, keras_layer, keras_name, keras_norm, torch_conv, torch_norm
 from avc_jax.schema import Key
 from avc_jax.systems import base
 
@@ -363,7 +363,7 @@ def _of_port(fft_length: int, mels: int = 0) -> dict[str, tuple[int, ...]]:
     """What the PyTorch port keeps besides: counters, and the Fourier transform and mel filters of its front end."""
     bins = fft_length // 2 + 1
     kernels = dict.fromkeys(("speclayer.dft_real_kernels", "speclayer.dft_imag_kernels"), (bins, 1, fft_length))
-    return {"*.num_batches_tracked": (), **kernels} | ({"speclayer.mel_basis": (mels, bins)} if mels else {})
+    return {TORCH_COUNTERS: (), **kernels} | ({"speclayer.mel_basis": (mels, bins)} if mels else {})
 
 
 def _half(tower: str, entries: tuple[Entry, ...], config: dict, beside: Mapping[str, tuple[int, ...] | None]) -> Checkpoint:

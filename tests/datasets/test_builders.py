@@ -13,6 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from avc_jax import errors
+from avc_jax.data import files
 from avc_jax.datasets import builders
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -85,6 +86,59 @@ class LabelledMediaTest(Layout, tfds.testing.DatasetBuilderTestCase):
     SPLITS = {"train": 2, "test": 1}
 
 
+class Howto100mTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.Howto100m
+    MAKE = staticmethod(layouts.make_howto100m)
+    BUILDER_CONFIGS_TO_TEST = [builders.Config(name="films", options={"captions": "caption.json",
+                                                                      "split_fractions": (1.0, 0.0, 0.0)})]
+    SPLITS = {"train": 3}
+
+
+class Youcook2Test(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.Youcook2
+    MAKE = staticmethod(layouts.make_youcook2)
+    BUILDER_CONFIG_NAMES_TO_TEST = ["youcook2"]
+    SPLITS = {"train": 2, "validation": 2}
+
+
+class MsrvttTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.Msrvtt
+    MAKE = staticmethod(layouts.make_msrvtt)
+    BUILDER_CONFIG_NAMES_TO_TEST = ["7k"]
+    SPLITS = {"train": 2, "test": 2}
+
+
+class CrosstaskTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.Crosstask
+    MAKE = staticmethod(layouts.make_crosstask)
+    SPLITS = {"train": 2, "validation": 1}
+
+
+class YoucookJapaneseTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.YoucookJapanese
+    MAKE = staticmethod(layouts.make_youcook_japanese)
+    SPLITS = {"train": 1, "validation": 1, "eval": 1}
+
+
+class PlacesAudioTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.PlacesAudio
+    MAKE = staticmethod(layouts.make_places_audio)
+    BUILDER_CONFIG_NAMES_TO_TEST = ["japanese"]
+    SPLITS = {"train": 2, "validation": 1}
+
+
+class SpokenObjectnet50kTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.SpokenObjectnet50k
+    MAKE = staticmethod(layouts.make_spoken_objectnet_50k)
+    SPLITS = {"train": 1, "validation": 1, "test": 1}
+
+
+class Flickr8kAudioTest(Layout, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = builders.Flickr8kAudio
+    MAKE = staticmethod(layouts.make_flickr8k_audio)
+    SPLITS = {"train": 2, "validation": 2, "test": 2, "other": 2}
+
+
 def built(name, root, out, **options):
     builder = tfds.builder(name, data_dir=out, **options)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
@@ -113,7 +167,7 @@ def test_sounds_keep_their_rate_and_their_samples_and_are_cut_as_the_csv_says(tm
 def test_channels_are_mixed_and_every_codec_is_read(tmp_path):
     for name, kind in {"s.wav": {"layout": "stereo"}, "s.flac": {}, "s.mp3": {}, "s.mkv": {}, "s.mp4": {}}.items():
         layouts.tone(tmp_path / name, seconds=0.5, rate_hz=48000, **kind)
-        rate_hz, audio = builders.read_sound(tmp_path / name, -math.inf, math.inf)
+        rate_hz, audio = builders.decode(tmp_path / name)
         assert (rate_hz, audio.ndim, audio.dtype) == (48000, 1, np.int16)
         spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
         assert abs(spectrum.argmax() * 48000 / len(audio) - 440) < 5, name
@@ -122,9 +176,9 @@ def test_channels_are_mixed_and_every_codec_is_read(tmp_path):
 def test_stretch_outside_of_its_file_and_file_that_is_none_are_data_errors(tmp_path):
     path = layouts.tone(tmp_path / "a.wav")
     with pytest.raises(errors.DataError, match=r"a\.wav cannot be used: .*after the end"):
-        builders.read_sound(path, 3.0, 4.0)
+        builders.decode(path, files.Stretch(3.0, 4.0))
     with pytest.raises(errors.DataError, match="is no video or sound"):
-        builders.read_sound(media.text_file(tmp_path / "b.wav"), -math.inf, math.inf)
+        builders.decode(media.text_file(tmp_path / "b.wav"))
 
 
 def test_real_sounds_of_esc10_are_built_and_folds_are_splits(shared, tmp_path):
@@ -170,3 +224,42 @@ def test_file_that_cannot_be_decoded_stops_the_build_and_is_named(tmp_path):
     media.text_file(root / "audio" / "3-1003-A-0.wav")
     with pytest.raises(errors.DataError, match=r"3-1003-A-0\.wav cannot be used"):
         built("esc50", root, tmp_path / "out")
+
+
+def test_clips_of_pickles_come_with_all_of_their_tracks(tmp_path):
+    builder = built("msrvtt/7k", layouts.make_msrvtt(tmp_path / "root"), tmp_path / "out")
+    heard, silent = examples(builder, "test")
+    assert heard["captions"].tolist() == [b"a dog runs", b"an animal"] and heard["eval_caption"] == b"a cat"
+    assert (heard["2d"].shape, heard["3d"].dtype, heard["spectrogram"].shape) == ((1, 2048), np.float32, (40, 120))
+    assert (heard["2d"] == 8).all() and (heard["spectrogram"] == -8).all()
+    assert silent["spectrogram"].shape == (40, 0)
+
+
+def test_captions_come_with_their_picture_and_their_sound(tmp_path):
+    builder = built("places_audio/hindi", layouts.make_places_audio(tmp_path / "root"), tmp_path / "out")
+    first, second = examples(builder, "train")
+    assert first["image"].shape == (18, 24, 3) and abs(int(second["image"].mean()) - 20) <= 2
+    assert (first["rate_hz"], first["audio"].dtype, first["audio"].shape) == (16000, np.int16, (4800,))
+    assert first["image_path"] == b"images/a/abbey/0.jpg" and first["text"] == b"what wavs/hi_train_0.wav says"
+
+
+def test_films_are_references_with_captions_and_their_times(tmp_path):
+    config = builders.Config(name="films", options={"captions": "caption.json", "split_fractions": (1.0, 0.0, 0.0)})
+    builder = built("howto100m", layouts.make_howto100m(tmp_path / "root"), tmp_path / "out", config=config)
+    film = examples(builder, "train")[0]
+    assert film["path"] == b"food/video_a/aaaaaaaaaaa"
+    assert film["captions"]["text"].tolist() == [b"take salt", b"and stir"] and film["captions"]["end_s"].tolist() == [2.5, 5.0]
+
+
+def test_real_photographs_and_spoken_captions_are_built(shared, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("images", "audio"):
+        (root / name).symlink_to(shared / "data/image_speech_synth" / name)
+    pairs = [(path.name, f"audio/{path.stem}.hi0.opus") for path in sorted((root / "images").iterdir())[:6]]
+    for split in ("train", "dev", "test"):
+        layouts.write_json_list(root / "PlacesHindi100k" / f"PlacesHindi100k_{split}.json", pairs)
+    builder = built("places_audio/hindi", root, tmp_path / "out")
+    for example in examples(builder, "train"):
+        assert min(example["image"].shape[:2]) >= 80 and max(example["image"].shape[:2]) <= 320
+        assert example["rate_hz"] == 48000 and 1.0 < len(example["audio"]) / 48000 < 4.2

@@ -42,7 +42,31 @@ def test_manifest_of_sounds_has_a_column_of_folds(tmp_path):
     assert printed.splitlines()[1].split() == ["dog", *"11111"]
 
 
+def test_items_are_counted_and_the_flags_to_train_with_are_printed(tmp_path):
+    root = layouts.make_youcook2(tmp_path / "data")
+    printed = run("--name=msrvtt", f"--root={root}", "--variant=9k")
+    assert printed.splitlines()[0].split() == ["test", "train"] and printed.splitlines()[1].split() == ["all", "2", "3"]
+    assert "Of 5 items, 5 have words and 4 have sound." in printed and "1 of the 5 clips have no sound" in printed
+    assert ("Train and evaluate with --config.data.source=clip_pickles --config.data.sound=spectrogram "
+            f"--config.data.root={root} "
+            "--config.data.manifest=msrvtt_1k-A_train.pkl,msrvtt_jsfusion_test.pkl --config.data.pairing=none") in printed
+    assert "needs no manifest" in run("--name=msrvtt", f"--root={root}", f"--out={root / 'm.csv'}", expect=64)
+
+
+def test_manifest_of_films_names_the_features_that_are_there(tmp_path):
+    root = layouts.make_howto100m(tmp_path / "features")
+    (root / "food/video_a/aaaaaaaaaaa_2d.npz").unlink()
+    printed = run("--name=howto100m", f"--root={root}", "--table=paths.csv", "--missing_budget=0.5",
+                  f"--out={root / 'films.csv'}")
+    assert "1 of 3 listed files are missing: food/video_a/aaaaaaaaaaa_2d.npz" in printed
+    assert f"--config.data.manifest={root / 'films.csv'}" in printed
+    assert (root / "films.csv").read_text().splitlines()[1:] == [
+        "food/video_b/bbbbbbbbbbb,train,,,", "pets/video_c/ccccccccccc/ccccccccccc,train,,,"]
+
+
 @pytest.mark.parametrize(("args", "code", "words"), [
+    (("--name=youcook2", "--root={tmp}"), 66, "docs/datasets/youcook2.md says how to lay out"),
+    (("--name=crosstask", "--root={tmp}", "--seed=3"), 64, "--name=crosstask does not know this flag"),
     (("--root={tmp}",), 64, "--name is missing"), (("--name=esc50",), 64, "--root is missing"),
     (("--name=esc51", "--root={tmp}"), 64, "should be one of <esc50|"),
     (("--name=esc50", "--root={tmp}", "--missing_budget=0.1"), 64, "--name=esc50 does not know this flag"),

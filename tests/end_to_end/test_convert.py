@@ -1,16 +1,20 @@
 """The command: a published file goes in, and the folder that comes out is a model like any other."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
 
 import numpy as np
 import pytest
+import tiny
 import torchfile
 from end_to_end import command
+from published.test_tables import arrays_of
 
-from avc_jax import errors, model
-from avc_jax.published import translate
+from avc_jax import convert, errors, model, systems
+from avc_jax.published import make, translate
+from avc_jax.published.read import read
 from avc_jax.systems.l3net import CHECKPOINT_KEYS
 
 KIND = "torchopenl3_mel128"
@@ -87,6 +91,58 @@ def test_exporting_it_keeps_what_it_lacks(converted, cache, tmp_path):
     assert again.missing_modalities == ("video",)
     waveform = np.ones((1, 48000), np.int16)
     np.testing.assert_array_equal(again.embed(waveform=waveform)["audio"], net.embed(waveform=waveform)["audio"])
+
+
+@pytest.mark.parametrize("name", ["again.pth", "again.safetensors"])
+def test_the_published_file_comes_back_bit_by_bit(converted, cache, tmp_path, name):
+    said = command.run(cache, f"--checkpoint={converted[1]}", f"--to={KIND}", f"--out={tmp_path / name}",
+                       module="avc_jax.convert")
+    assert f"Written and read back: {tmp_path / name}. It is loaded by" in said
+    assert "Not in it, as the reader makes them itself (strict=False in PyTorch): speclayer.dft_real_kernels" in said
+    given, found = published(), read(tmp_path / name)
+    assert set(found) == set(given)
+    for key, array in given.items():
+        assert (found[key].dtype, found[key].shape, found[key].tobytes()) == (array.dtype, array.shape, array.tobytes()), key
+
+
+def test_what_was_trained_is_published_with_counters_and_without_the_other_half(tmp_path):
+    """A whole network, as a run would hold it: each of its halves is a checkpoint of its own."""
+    arrays = arrays_of("l3net", "cnn_L3_melspec2")
+    whole, _ = make.make("l3net", CHECKPOINT_KEYS["cnn_L3_melspec2"], arrays)
+    whole = dataclasses.replace(whole, step=7)
+    found, left_out = make.unmake(whole, CHECKPOINT_KEYS["openl3_audio_mel256"], {})
+    assert left_out == ["*spectrogram/*"]
+    np.testing.assert_array_equal(found["conv2d_3/kernel"], arrays["audio_model/conv2d_3/kernel"])
+    assert set(found) == {entry.theirs for entry in CHECKPOINT_KEYS["openl3_audio_mel256"].entries}
+    counted, _ = make.unmake(whole, CHECKPOINT_KEYS["torchopenl3_mel256"], {})
+    np.testing.assert_array_equal(counted["conv2d_4.weight"], arrays["audio_model/conv2d_3/kernel"].transpose(3, 2, 0, 1))
+    assert counted["batch_normalization_8.num_batches_tracked"] == 7
+    assert "batch_normalization_9.weight" not in counted  # what such a file is cut off before
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    ({"to": "openl4"}, "--to=openl4: l3net knows no such published checkpoint; it knows openl3_image, openl3_audio_linear"),
+    ({"to": "torchopenl3_mel256"}, "config.audio.front_end is 'mel128', expected 'mel256'"),
+    ({"to": "cnn_L3_melspec2"}, "the model has no video half, which such a file holds"),
+    ({"to": "openl3_image"}, "the model has no video half"), ({"to": ""}, "--to is missing"),
+    ({"checkpoint": ""}, "--checkpoint is missing"), ({"out": ""}, "--out is missing: name the file"),
+    ({"out": "net.onnx"}, "ends in .safetensors, .npz, .pt"), ({"out": "net.h5"}, "HDF5 is for checkpoints of Keras alone"),
+    ({"system": "l3net"}, "--system=l3net is for reading a published file"),
+], ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_what_cannot_be_published_is_refused_in_words(converted, tmp_path, capsys, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    given = {"checkpoint": str(converted[1]), "to": KIND, "out": "out.pt"} | flags
+    assert convert.main(["convert", *(f"--{name}={value}" for name, value in given.items())]) == 64
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_other_sizes_is_no_published_one(tmp_path):
+    config = tiny.config(system__variant="openl3", system__conv_bias=True, system__input_norm=True)
+    system = systems.make(config)
+    small = model.Model(config, system, tiny.variables(system), 3)
+    with pytest.raises(errors.ConfigError, match=r"(?s)another one:.*system\.width is 0\.0625, expected 1\.0\..*arrays, such as"):
+        make.unmake(small, CHECKPOINT_KEYS["openl3_image"], {})
 
 
 @pytest.mark.parametrize(("flags", "code", "words"), [

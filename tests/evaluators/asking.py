@@ -1,4 +1,6 @@
-"""Networks to ask that are cheap to compile, and say in plain numbers what they were shown."""
+"""What evaluators are asked with in tests: settings, networks that are cheap to compile, and features that are made up."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,14 +41,46 @@ def system(samples: int = RATE // 2) -> System:
                   transfer=lambda *args: answer(*args, 3))
 
 
-def network(factor: float = 1.0, name: str = "trained", statistics: float = 0.0) -> Network:
-    params = {"factor": np.float32(factor)}
-    return Network(name, {"params": params, "batch_stats": {"mean": np.float32(statistics)}}, params_sha256(params), 1)
+def network(factor: float = 1.0, name: str = "trained", statistics: float = 0.0, variables=None) -> Network:
+    """A network of `system`, or with the variables of another."""
+    if variables is None:
+        variables = {"params": {"factor": np.float32(factor)}, "batch_stats": {"mean": np.float32(statistics)}}
+    return Network(name, variables, params_sha256(variables["params"]), 1)
 
 
-def setting(folder, source, *, devices: int = 1, asked: System | None = None, say=lambda line: None, pulse=lambda: None,
-            budget: float = 0.5, **changes) -> Setting:
-    """A setting whose held-out clips are all of a source."""
-    config = tiny.config(**{"evaluate__batch_size": 4, "data__quarantine_budget": budget} | changes)
-    return Setting(config, asked or system(), meshes.make_mesh(-1, 1, jax.devices()[:devices]), source, source,
-                   Quarantine(None, source.num_files, budget), folder, say, pulse)
+def setting(folder, heldout, *, train=None, config=None, asked: System | None = None, devices: int | None = 1,
+            say=lambda line: None, pulse=lambda: None, budget: float = 0.5, **changes) -> Setting:
+    """A setting whose held-out clips are all of a source.
+
+    Args:
+      folder: the work directory.
+      heldout, train: sources; train is the same as heldout unless given.
+      config: made of the changes unless given.
+      asked: whose networks are asked; `system()` unless given.
+      devices: how many; None: all.
+      say, pulse: of the setting.
+      budget: share of bad files that is allowed.
+      changes: of the config, as `tiny.config` takes them.
+    """
+    config = config or tiny.config(**{"evaluate__batch_size": 4, "data__quarantine_budget": budget} | changes)
+    return Setting(config, asked or system(), meshes.make_mesh(-1, 1, jax.devices()[:devices]), train or heldout, heldout,
+                   Quarantine(None, heldout.num_files, budget), folder, say, pulse)
+
+
+class Table(NamedTuple):
+    clip: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+class Features:
+    """Features of clips as a function of them: (network's name, clip) -> modality -> float[D]."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.asked = []
+
+    def clips(self, network, source, kind) -> Table:
+        self.asked.append((network.name, len(source.clips), kind))
+        rows = [self._answer(network.name, clip) for clip in source.clips]
+        values = {modality: np.stack([row[modality] for row in rows]).astype(np.float32) for modality in rows[0]}
+        return Table(np.arange(len(rows), dtype=np.int32), values)

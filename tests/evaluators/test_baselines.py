@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
-from evaluators import fakes
+from evaluators import asking
 
 from avc_jax import systems
 from avc_jax.data import sources
@@ -115,7 +115,7 @@ def test_frozen_trunks_stay_bit_for_bit_while_the_fusion_learns(tmp_path):
                              for name, values in tiny.variables(system).items()})
     objective = baselines.fusion_objective(system, system.parts, trunks)
     empty = sources.Source(tmp_path, ())
-    setting = fakes.setting(config, system, empty, empty, tmp_path)
+    setting = asking.setting(tmp_path, empty, config=config, asked=system, devices=None)
     batches = itertools.repeat(tiny.batch(system, 8))
     known, first = fit("test", objective, optax.adam(3e-3), batches, setting, num_steps=1, frozen=trunks)
     learned, last = fit("test", objective, optax.adam(3e-3), batches, setting, num_steps=40, frozen=trunks)
@@ -162,7 +162,8 @@ def labelled(tmp_path_factory) -> sources.Source:
 def evaluator(whole, folder, **changes):
     config = tiny.config(**{"train__batch_size": 24, "baselines__steps": 60, "baselines__validation": 0.3, "optimizer__lr": 3e-3,
                             "system__batch_norm_momentum": 0.9, "data__pairs_per_visit": 4} | changes)
-    setting = fakes.setting(config, systems.make(config), whole.select("train"), whole.select("test"), folder)
+    setting = asking.setting(folder, whole.select("test"), train=whole.select("train"), config=config,
+                             asked=systems.make(config), devices=None)
     return baselines.make(setting, None)
 
 
@@ -170,7 +171,7 @@ def evaluator(whole, folder, **changes):
 def test_baselines_learn_what_is_seen_and_heard(labelled, tmp_path):
     asked = evaluator(labelled, tmp_path)
     assert asked.missing() is None
-    found = asked(fakes.network())
+    found = asked(asking.network())
     assert found["class_accuracy"]["video"] > 0.6 and found["class_accuracy"]["audio"] > 0.6  # chance 1/3
     direct, pretrained = asked.rows(found, None)
     # A quarter of the false pairs are of one class (2 of the 8 other files): nobody scores above 0.875.
@@ -179,8 +180,8 @@ def test_baselines_learn_what_is_seen_and_heard(labelled, tmp_path):
     assert (direct.untrained, direct.chance) == (None, 0.5)
     assert (found["classes"], found["direct_combination"]["clips"]) == (CLASSES, CLASSES * SPLITS["test"])
     assert found["train_clips"] + found["validation_clips"] == CLASSES * SPLITS["train"]
-    assert asked(fakes.network()) == found
-    assert asked(fakes.network("untrained")) == {}
+    assert asked(asking.network()) == found
+    assert asked(asking.network(name="untrained")) == {}
 
 
 def test_clips_that_do_not_suffice_are_told(labelled, tmp_path):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from evaluators import fakes
+from evaluators import asking
 from PIL import Image
 
 from avc_jax import errors, systems
@@ -222,14 +222,15 @@ def features_of(name, clip):
 
 def evaluator(tmp_path, train, heldout, **changes):
     config = tiny.config(**{"probe__augment": False, "probe__steps": 300, "probe__batch_size": 64, "probe__lr": 0.02} | changes)
-    setting = fakes.setting(config, systems.make(config), source_of(train, "train"), source_of(heldout, "test"), tmp_path)
-    return probe.make(setting, fakes.Features(features_of))
+    setting = asking.setting(tmp_path, source_of(heldout, "test"), train=source_of(train, "train"), config=config,
+                             asked=systems.make(config), devices=None)
+    return probe.make(setting, asking.Features(features_of))
 
 
 def test_probe_tells_features_of_classes_from_noise(tmp_path):
     asked = evaluator(tmp_path, list("abcdefg") * 60 + [""] * 5, list("abcdefg") * 20 + [""] * 5)
     assert asked.missing() is None
-    trained, untrained = asked(fakes.network("trained")), asked(fakes.network("untrained"))
+    trained, untrained = asked(asking.network(name="trained")), asked(asking.network(name="untrained"))
     assert (trained["classes"], trained["train"], trained["test"]) == (7, 420, 140)
     assert trained["top1"] > 0.95
     assert trained["chance1"] == pytest.approx(1 / 7) and trained["chance5"] == pytest.approx(5 / 7)
@@ -242,7 +243,7 @@ def test_probe_tells_features_of_classes_from_noise(tmp_path):
 
 
 def test_probe_of_separable_features_reaches_the_loss_of_label_smoothing(tmp_path):
-    trained = evaluator(tmp_path, list("ab") * 64, list("ab") * 8, probe__steps=500)(fakes.network())
+    trained = evaluator(tmp_path, list("ab") * 64, list("ab") * 8, probe__steps=500)(asking.network())
     # With K = 2 and smoothing 0.1 the best is the entropy of (0.95, 0.05); the Gaussians overlap a little.
     best = -(0.95 * np.log(0.95) + 0.05 * np.log(0.05))
     assert best < trained["train_loss"] < best + 0.1
@@ -251,7 +252,7 @@ def test_probe_of_separable_features_reaches_the_loss_of_label_smoothing(tmp_pat
 
 
 def test_probe_repeats_itself_and_leaves_the_last_batch_to_be_of_any_size(tmp_path):
-    made = [evaluator(tmp_path, list("abc") * 7, list("abc"), probe__steps=20)(fakes.network()) for _ in range(2)]
+    made = [evaluator(tmp_path, list("abc") * 7, list("abc"), probe__steps=20)(asking.network()) for _ in range(2)]
     assert made[0] == made[1]
 
 
@@ -271,10 +272,10 @@ def test_probe_of_a_set_of_pictures_sees_their_colours(folder, tmp_path):
     config = tiny.config(probe__dataset="image_folder", probe__root=str(folder), probe__steps=60, probe__batch_size=8,
                          probe__lr=0.01)
     system = systems.make(config)
-    setting = fakes.setting(config, system, source_of([], "train"), source_of([], "test"), tmp_path)
+    setting = asking.setting(tmp_path, source_of([], "test"), config=config, asked=system, devices=None)
     asked = probe.make(setting, None)
     assert asked.missing() is None
-    network = fakes.network(variables=jax.device_put(tiny.variables(system)))
+    network = asking.network(variables=jax.device_put(tiny.variables(system)))
     found = asked(network)
     assert (found["classes"], found["train"], found["test"]) == (3, 24, 9)
     assert found["top1"] > 0.8
@@ -289,7 +290,8 @@ def test_probe_of_clips_sees_new_crops_at_every_step(tmp_path):
         f"{number}.mp4,{'train' if number < 4 else 'test'},{'dark' if number % 2 == 0 else 'light'}\n" for number in range(6)))
     config = tiny.config(probe__steps=40, probe__batch_size=8, probe__lr=0.01)
     system, whole = systems.make(config), sources.open_folder(str(tmp_path), "manifest.csv", (0.8, 0.1, 0.1))
-    setting = fakes.setting(config, system, whole.select("train"), whole.select("test"), tmp_path)
+    setting = asking.setting(tmp_path, whole.select("test"), train=whole.select("train"), config=config, asked=system,
+                             devices=None)
     variables = jax.device_put(tiny.variables(system))
 
     def transfer(name, clip):
@@ -297,7 +299,7 @@ def test_probe_of_clips_sees_new_crops_at_every_step(tmp_path):
         frame = np.full((1, 32, 32, 3), level, np.uint8)
         return {"video": np.asarray(system.transfer(variables, {"frame": frame})["video"][0])}
 
-    features = fakes.Features(transfer)
-    found = probe.make(setting, features)(fakes.network(variables=variables))
+    features = asking.Features(transfer)
+    found = probe.make(setting, features)(asking.network(variables=variables))
     assert (found["top1"], found["train"], found["test"]) == (1.0, 4, 2)
     assert features.asked == [("trained", 2, "transfer")]  # the training clips are cropped, not asked for

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from evaluators import fakes
+from evaluators import asking
 from sklearn.metrics import ndcg_score
 
 from avc_jax import errors, systems
@@ -140,8 +140,8 @@ def source_of(labels) -> Source:
 
 def evaluator(tmp_path, labels, answer, head="ave", **changes):
     config = tiny.config(system__head=head, **changes)
-    setting = fakes.setting(config, systems.make(config), source_of([]), source_of(labels), tmp_path)
-    return retrieval.make(setting, fakes.Features(answer))
+    setting = asking.setting(tmp_path, source_of(labels), config=config, asked=systems.make(config))
+    return retrieval.make(setting, asking.Features(answer))
 
 
 def by_class(name, clip):
@@ -157,7 +157,7 @@ def by_class(name, clip):
 def test_retrieval_tells_a_network_that_knows_from_one_that_does_not(tmp_path):
     asked = evaluator(tmp_path, list("abcd") * 10, by_class)
     assert asked.missing() is None
-    trained, untrained = asked(fakes.network("trained")), asked(fakes.network("untrained"))
+    trained, untrained = asked(asking.network(name="trained")), asked(asking.network(name="untrained"))
     assert set(trained["directions"]) == {"image to image", "image to sound", "sound to image", "sound to sound"}
     for direction, found in trained["directions"].items():
         assert found["ndcg"] > 0.99, direction
@@ -177,7 +177,7 @@ def test_retrieval_tells_a_network_that_knows_from_one_that_does_not(tmp_path):
 
 def test_clips_without_labels_are_asked_for_their_other_half_only(tmp_path):
     asked = evaluator(tmp_path, [""] * 12, by_class)
-    trained = asked(fakes.network())
+    trained = asked(asking.network())
     assert [row.name for row in asked.rows(trained, None)] == [
         f"Retrieval, {direction}: {what}" for direction in ("image to sound", "sound to image")
         for what in ("recall at 1", "recall at 5", "recall at 10", "median rank")]
@@ -185,17 +185,17 @@ def test_clips_without_labels_are_asked_for_their_other_half_only(tmp_path):
 
 
 def test_clips_without_a_label_are_no_candidates_for_classes(tmp_path):
-    found = evaluator(tmp_path, [*"aabb", "", ""], by_class)(fakes.network())
+    found = evaluator(tmp_path, [*"aabb", "", ""], by_class)(asking.network())
     assert (found["clips"], found["labelled"]) == (6, 4)
     assert found["directions"]["image to sound"]["queries"] == 4
 
 
 def test_class_of_a_single_clip_is_no_query_within_its_modality(tmp_path):
-    found = evaluator(tmp_path, list("aab"), by_class)(fakes.network())["directions"]
+    found = evaluator(tmp_path, list("aab"), by_class)(asking.network())["directions"]
     assert found["image to image"]["queries"] == 2
     assert found["image to sound"]["queries"] == 3
     alone = evaluator(tmp_path, list("ab"), by_class)
-    trained = alone(fakes.network())
+    trained = alone(asking.network())
     assert trained["directions"]["image to image"]["ndcg"] is None
     assert not any("image to image" in row.name for row in alone.rows(trained, None))
 
@@ -205,7 +205,7 @@ def test_relevance_of_other_classes_counts(tmp_path):
     asked = evaluator(tmp_path, list("aabb"), by_class, retrieval__relevance=str(tmp_path / "relevance.csv"),
                       retrieval__gain="linear")
     # All four are relevant, in the best order: chance is above that of classes alone.
-    found = asked(fakes.network())["directions"]["image to sound"]
+    found = asked(asking.network())["directions"]["image to sound"]
     assert found["ndcg"] == pytest.approx(1)
     gains, discounts = np.array([2, 2, 1, 1]), 1 / np.log2(np.arange(4) + 2)
     assert found["chance"] == pytest.approx(1.5 * discounts.sum() / (gains @ discounts))

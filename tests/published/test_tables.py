@@ -26,7 +26,7 @@ def shapes_of(system: str, kind: str):
 def arrays_of(system: str, kind: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Random arrays under their published names."""
     rng = np.random.default_rng(seed)
-    ours = {path: rng.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes_of(system, kind).items()}
+    ours = {path: rng.random(leaf.shape, np.float32) for path, leaf in shapes_of(system, kind).items()}
     return translate.to_theirs(ours, make.kinds_of(system)[kind])
 
 

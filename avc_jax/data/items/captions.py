@@ -82,6 +82,11 @@ def find(root: Path, name: str, setting: str) -> Path:
     return found
 
 
+def find_all(root: Path, names: str, setting: str) -> list[Path]:
+    """As `find`, of names that are joined by commas."""
+    return [find(root, name.strip(), setting) for name in names.split(",")]
+
+
 def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str]]:
     """Video -> its captions, of those videos that are wanted; and the names of the others.
 

@@ -163,7 +163,7 @@ def make(source: ItemSource, form: Format, features: "Mapping[str, Feature]") ->
     if "video" in features and source.streams:
         width, count = features["video"].shape[0], len(source.streams)
         if width % count:
-            raise errors.ConfigError(f"config.system.video_width: found {width}, expected a multiple of the {count} streams of "
+            raise errors.ConfigError(f"The system takes videos of {width} numbers; expected a multiple of the {count} streams of "
                                      "config.data.streams, each of which has as many numbers.")
         found.append(Video(width, source.streams))
     if "words" in features and source.vectors is not None:

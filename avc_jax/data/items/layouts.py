@@ -131,7 +131,7 @@ def _captions(config, root: Path, paths: Iterable[str]) -> tuple[dict[str, capti
 def _open_pickles(config, root: Path) -> ItemSource:
     """Lists of records, as AVLnet evaluates on: 2d, 3d (or 2d_pooled, 3d_pooled), audio, caption, eval_caption, id."""
     data = config.data
-    paths = [captions.find(root, data.manifest, "config.data.manifest")] if data.manifest else (
+    paths = captions.find_all(root, data.manifest, "config.data.manifest") if data.manifest else (
         [root] if root.is_file() else sorted(path for path in root.iterdir() if path.suffix in _PICKLES))
     records: list[tuple[str, Path, Any]] = []
     for path in paths:

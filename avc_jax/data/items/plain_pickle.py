@@ -1,4 +1,4 @@
-"""Pickles of plain containers, strings, numbers and NumPy arrays, read without running anything that they bring along.
+"""Pickles of plain containers, strings, numbers, arrays and tensors, read without running anything that they bring along.
 
 A pickle can call any function that it names, so this one may name those that put arrays together, and nothing else.
 """
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.published import pytorch
 
 _PLAIN = {"list": list, "tuple": tuple, "dict": dict, "set": set, "frozenset": frozenset, "str": str, "bytes": bytes, "int": int,
           "float": float, "bool": bool, "complex": complex, "bytearray": bytearray}
 _KINDS = "?bBhHiIlLqQefdSUO"  # Characters of the dtypes that are admitted, objects with them: they are of this pickle.
-_BROKEN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, UnicodeDecodeError,
-           MemoryError, OverflowError)
 
 
 def read(path: Path) -> Any:
@@ -31,7 +30,7 @@ def read(path: Path) -> Any:
         raise errors.DataError(f"{path} {error}") from error
     except OSError as error:
         raise errors.DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except _BROKEN as error:
+    except pytorch.BROKEN as error:
         raise errors.DataError(f"{path} is damaged, or no pickle: {type(error).__name__}: {error}.") from error
 
 
@@ -43,8 +42,9 @@ class _Unpickler(pickle.Unpickler):
         if module in ("builtins", "__builtin__") and name in _PLAIN:
             return _PLAIN[name]
         if (short, name) not in _ADMITTED:
-            raise errors.DataError(f"is refused: it asks for {module}.{name}, and only plain containers, strings, numbers and "
-                                   "NumPy arrays are read. If you trust it, load it where it was made and save such data alone.")
+            raise errors.DataError(f"is refused: it asks for {module}.{name}, and only plain containers, strings, numbers, "
+                                   "arrays and tensors are read. If you trust it, load it where it was made and save "
+                                   "such data alone.")
         return _ADMITTED[short, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -100,4 +100,5 @@ _ADMITTED = {
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): _ordered,
+    **pytorch.TENSORS,  # as arrays; AVLnet's spectrograms are tensors
 }

@@ -110,7 +110,9 @@ class ItemSource(Source):
     def sound(self, place: int, rate_hz: int) -> np.ndarray:
         if self.sounds != "waveform":
             raise errors.BadMedia("no_audio", "Its sound is stored as a spectrogram.")
-        return files.read_sound(self.clips[place], lambda item: MediaFile(self.media / item.path, video=False), rate_hz)
+        item = self.clips[place]
+        with MediaFile(self.media / item.path, video=False) as media:
+            return files.read_sound(media, item, rate_hz)
 
     def sha256(self) -> str:
         settings = (self.kind, self.sounds, self.streams, self.pictures, self.clip_choice, self.min_clip_s)

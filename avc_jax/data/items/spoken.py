@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from avc_jax import errors
 from avc_jax.data import sources
-from avc_jax.data.items.captions import NONE, Captions, find
+from avc_jax.data.items.captions import NONE, Captions, find_all
 from avc_jax.data.items.source import Item, ItemSource
 
 _FLICKR_PAIRS = "wav2capt.txt"
@@ -35,7 +35,7 @@ def split_of(path: Path) -> str:
 
 
 def open_spoken(config, root: Path) -> ItemSource:
-    """The pairs that config.data.manifest lists; without one, those of all lists in the folder.
+    """The pairs that config.data.manifest lists (one list, or several joined by commas); without it, of all lists in the folder.
 
     Raises:
       MissingInputError: there is no list, or what it names is not there.
@@ -43,9 +43,9 @@ def open_spoken(config, root: Path) -> ItemSource:
     """
     data = config.data
     if data.manifest:
-        pairs = read_list(root, find(root, data.manifest, "config.data.manifest"))
-    elif (root / _FLICKR_PAIRS).is_file():
-        pairs = _read_flickr(root)
+        pairs = [pair for path in find_all(root, data.manifest, "config.data.manifest") for pair in read_list(root, path)]
+    elif flickr := next((path for path in (root / _FLICKR_PAIRS, root / "flickr_audio" / _FLICKR_PAIRS) if path.is_file()), None):
+        pairs = _read_flickr(root, flickr)
     else:
         lists = sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(root.glob("*.txt"))
         pairs = [pair for path in lists for pair in read_list(root, path)]
@@ -74,7 +74,9 @@ def read_list(root: Path, path: Path) -> list[Pair]:
     elif path.suffix == ".csv":
         rows = [{**row, "wav": row.get("wav") or row.get("audio", "")} for row in sources.read_csv(path)]
     else:
-        rows = [dict(zip(("image", "wav"), line.split(), strict=False)) for line in path.read_text().splitlines() if line.strip()]
+        # The paths of the Japanese lists begin with a slash.
+        rows = [dict(zip(("image", "wav"), (part.lstrip("/") for part in line.split()), strict=False))
+                for line in path.read_text().splitlines() if line.strip()]
     for number, row in enumerate(rows, start=1):
         if not row.get("image") or not row.get("wav"):
             raise errors.DataError(f"{path}, entry {number}: found {', '.join(map(str, row)) or 'nothing'}; expected the path of "
@@ -103,7 +105,10 @@ def _read_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str]]:
 
 def _base(root: Path, named: str, first: str, usual: Sequence[str], path: Path) -> str:
     """The folder, relative to root or absolute, that the first of some paths is in."""
-    candidates = [*([named, os.path.basename(named.rstrip("/"))] if named else []), "", *usual]
+    # Lists lie beside their sounds (Hindi, Japanese), or in a folder beside them (English, Spoken ObjectNet).
+    near = [os.path.relpath(folder, root) for folder in (path.parent, path.parent.parent)]
+    candidates = [*([named, os.path.basename(named.rstrip("/"))] if named else []),
+                  *(os.path.join(folder, name) for folder in ("", *near) for name in ("", *usual))]
     found = next((base for base in candidates if (root / base / first).is_file()), None)
     if found is None:
         raise errors.MissingInputError(f"{path}: {first} is not in {root}, nor in its folders "
@@ -112,15 +117,16 @@ def _base(root: Path, named: str, first: str, usual: Sequence[str], path: Path) 
     return found
 
 
-def _read_flickr(root: Path) -> list[Pair]:
+def _read_flickr(root: Path, path: Path) -> list[Pair]:
     """Flickr8k Audio: wav2capt.txt ("<wav> <image> #<number>"), wavs/, the pictures, and Flickr8k's lists of splits."""
-    split_of_image = {image.strip(): split for name, split in _FLICKR_SPLITS.items() if (root / name).is_file()
-                      for image in (root / name).read_text().splitlines() if image.strip()}
-    rows = [line.split() for line in (root / _FLICKR_PAIRS).read_text().splitlines() if line.strip()]
+    lists = {root / folder / name: split for folder in ("", "Flickr8k_text") for name, split in _FLICKR_SPLITS.items()}
+    split_of_image = {image.strip(): split for own, split in lists.items() if own.is_file()
+                      for image in own.read_text().splitlines() if image.strip()}
+    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
     if not rows or any(len(row) < 2 for row in rows):
-        raise errors.DataError(f"{root / _FLICKR_PAIRS}: expected lines of a wav and an image.")
-    wav_base = _base(root, "", rows[0][0], ("wavs", "flickr_audio/wavs"), root / _FLICKR_PAIRS)
-    image_base = _base(root, "", rows[0][1], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), root / _FLICKR_PAIRS)
+        raise errors.DataError(f"{path}: expected lines of a wav and an image.")
+    wav_base = _base(root, "", rows[0][0], ("wavs",), path)
+    image_base = _base(root, "", rows[0][1], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), path)
     return [Pair(os.path.join(image_base, image), os.path.join(wav_base, wav), split_of_image.get(image, "other"))
             for wav, image, *_ in rows]
 

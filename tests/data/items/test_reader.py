@@ -226,7 +226,7 @@ def test_one_stream_alone_makes_a_video_of_half_the_width(items, films):
     both, one = made.reader(items).whole(0), made.reader(half, narrow).whole(0)
     np.testing.assert_array_equal(one["video"], both["video"][:, made.WIDTH :])
     odd = made.FEATURES | {"video": Feature((7,), "float32", modality="video")}
-    with pytest.raises(errors.ConfigError, match="video_width: found 7, expected a multiple of the 2 streams"):
+    with pytest.raises(errors.ConfigError, match="takes videos of 7 numbers; expected a multiple of the 2 streams"):
         made.reader(items, odd)
 
 

@@ -1,0 +1,17 @@
+"""Places Audio Captions: people describe pictures of places in English, Hindi or Japanese (arXiv:1804.01452)."""
+
+_ENGLISH = "PlacesAudio_400k_distro/metadata"
+VARIANTS = {
+    "english": "PlacesAudio_400k, with its lists for training and validation.",
+    "english_2020": "PlacesAudio_400k, with the lists of 2020, of speakers seen and unseen in training.",
+    "hindi": "PlacesHindi100k.",
+    "japanese": "PlacesAudioJpn_100k.",
+}
+LISTS: dict[str, tuple[str, ...]] = {
+    "english": (f"{_ENGLISH}/train.json", f"{_ENGLISH}/val.json"),
+    "english_2020": tuple(f"{_ENGLISH}/{part}_2020.json" for part in ("train", "dev_seen", "dev_unseen", "test_seen",
+                                                                      "test_unseen")),
+    "hindi": tuple(f"PlacesHindi100k/PlacesHindi100k_{split}.json" for split in ("train", "dev", "test")),
+    "japanese": tuple(f"PlacesAudioJpn_100k/PlacesAudioJpn_100k_image2audio_{split}.txt" for split in ("train", "valid")),
+}
+SETTINGS = {"source": "spoken_captions"}
