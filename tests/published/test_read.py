@@ -37,7 +37,8 @@ def test_safetensors_are_read(tmp_path):
 @pytest.mark.parametrize("form", ["npz", "safetensors"])
 def test_names_lose_what_data_parallel_puts_before_all_of_them(tmp_path, form):
     numpy = pytest.importorskip("safetensors.numpy")
-    save = {"npz": lambda path, arrays: np.savez(path, **arrays), "safetensors": lambda path, arrays: numpy.save_file(arrays, path)}
+    save = {"npz": lambda path, arrays: np.savez(path, **arrays),
+            "safetensors": lambda path, arrays: numpy.save_file(arrays, path)}
     save[form](tmp_path / f"all.{form}", {f"module.{name}": value for name, value in ARRAYS.items()})
     assert set(read(tmp_path / f"all.{form}")) == set(ARRAYS)
     save[form](tmp_path / f"some.{form}", ARRAYS | {"module.c": np.ones(1, np.float32)})
