@@ -112,7 +112,7 @@ def _make(source, rows: list[dict[str, str]], workdir, weights: dict[str, str], 
         facts[name] = {"network": stream.title, **told, "rate_hz": stream.rate_hz, "width": stream.width, "dtype": _DTYPE.value}
     if _SPECTROGRAMS.value:
         facts["spec"] = networks.SPECTROGRAM_FACTS
-    folder.claim(workdir, facts, {"avc_jax": __version__, "jax": jax.__version__, "av": av.__version__})
+    folder.claim(workdir, source.root, facts, {"avc_jax": __version__, "jax": jax.__version__, "av": av.__version__})
     ledger = Quarantine(workdir.path / folder.LEDGER, source.num_files, _BUDGET.value, setting="--quarantine_budget")
     progress = make.Progress()
     if _RANDOM.value is not None:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.data.inputs import VIDEOS
 from avc_jax.data.sources import Clip
 from avc_jax.train.workdir import Workdir
 
@@ -35,9 +36,15 @@ MELS = 40
 _OWN_COLUMNS = ("path", "split", "label", "start_s", "end_s")
 
 
+def stem_of(video: str) -> str:
+    """What the names of its features begin with: its path without the extension of a video."""
+    stem, extension = os.path.splitext(video)
+    return stem if extension.lower() in VIDEOS else video
+
+
 def path_of(out: Path, video: str, stream: str) -> Path:
     """Where the features of a video lie; `video` is relative to the folder of videos."""
-    return out / f"{os.path.splitext(video)[0]}_{stream}.npz"
+    return out / f"{stem_of(video)}_{stream}.npz"
 
 
 def is_whole(path: Path, stream: str, width: int) -> bool:
@@ -48,6 +55,8 @@ def is_whole(path: Path, stream: str, width: int) -> bool:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
             size = archive.getinfo(f"{KEYS[stream]}.npy").file_size - member.tell()
     except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, NotImplementedError):
+        return False
+    if len(shape) != 2:
         return False
     wanted = (MELS, shape[-1]) if stream == "spec" else (shape[0], width)
     return tuple(shape) == wanted and dtype == np.float16 and not fortran and size == 2 * math.prod(shape)
@@ -100,18 +109,19 @@ def refuse_clashes(videos: Sequence[str]) -> None:
         if posixpath.isabs(video) or video.split("/")[0] == "..":
             raise errors.DataError(f"The manifest names {video}, which is not below the folder of videos; name the folder that "
                                    "holds it with --videos.")
-        names[os.path.splitext(video)[0]].append(video)
+        names[stem_of(video)].append(video)
     for name, clashing in names.items():
         if len(clashing) > 1:
             raise errors.DataError(f"{' and '.join(clashing)} would both have their features in {name}_2d.npz; rename one, or "
                                    "name the videos that are meant in a --manifest.")
 
 
-def claim(workdir: Workdir, streams: dict[str, dict[str, Any]], versions: dict[str, str]) -> None:
+def claim(workdir: Workdir, videos: Path, streams: dict[str, dict[str, Any]], versions: dict[str, str]) -> None:
     """Records how features are made, or checks that those in the folder were made so. Streams may be added.
 
     Args:
       workdir: the folder, which is ours while it is open.
+      videos: the folder of videos, where readers find the sounds; it may have moved.
       streams: what to say of each.
       versions: of what makes them; they may change.
 
@@ -125,7 +135,8 @@ def claim(workdir: Workdir, streams: dict[str, dict[str, Any]], versions: dict[s
     if lines:
         raise errors.ConfigError(f"--out={workdir.path} holds other features:\n  " + "\n  ".join(lines) + "\nName another "
                                  "folder, or delete this one to make it anew.")
-    workdir.write(DESCRIPTION, {"layout": "howto100m", "streams": old | streams, "versions": versions})
+    workdir.write(DESCRIPTION, {"layout": "howto100m", "videos": str(videos.absolute()), "streams": old | streams,
+                                "versions": versions})
     try:
         for path in workdir.path.rglob(".*.npz.tmp"):  # what a kill left
             path.unlink()

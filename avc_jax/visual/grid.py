@@ -21,6 +21,7 @@ SHORT_SIDE_2D = 224
 SIDE_3D = 112
 
 _LATE_S = 0.5  # A clock that begins this far from 0, as those of transport streams do, does not mean 0.
+_BEFORE_S = 6e-4  # A picture from the very middle of a slot belongs to the next; half a millisecond may be rounding.
 _BLOCK_S = 64  # Seconds of both streams that are decoded in one go: whole rows of both, and 75 MB.
 
 
@@ -61,8 +62,7 @@ class Grid:
 
     def _times(self, slots: np.ndarray, rate_hz: float) -> np.ndarray:
         """float64[n]: when to look, on the file's clock; nan where the picture has not begun."""
-        # A picture from the very middle belongs to the next slot.
-        middles = self.origin_s + (slots + 0.5) / rate_hz - EDGE_S
+        middles = self.origin_s + (slots + 0.5) / rate_hz - _BEFORE_S
         missing = self.origin_s + (slots + 1) / rate_hz <= self.span.start_s
         return np.where(missing, np.nan, middles.clip(self.span.start_s, max(self.span.start_s, self.span.end_s - EDGE_S)))
 

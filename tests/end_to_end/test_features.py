@@ -65,6 +65,7 @@ def test_features_are_made_of_published_weights_and_the_second_time_they_are_the
     assert "--config.data.source=features" in printed
     facts = json.loads((tmp_path / "out" / "features.json").read_text())
     assert facts["streams"]["2d"]["weights"] == "2d.pth" and facts["streams"]["3d"]["rate_hz"] == 1.5
+    assert facts["videos"] == str(folder)
     assert facts["streams"]["2d"]["network"] == "ResNet-18, width 0.03125" and facts["layout"] == "howto100m"
     names = sorted(path.name for path in (tmp_path / "out").glob("*.npz"))
     assert names == ["a_2d.npz", "a_3d.npz", "a_spec.npz", "b_2d.npz", "b_3d.npz", "b_spec.npz"]

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 
 import jax
 import media
@@ -49,7 +48,7 @@ def run(root, out, streams, *, sounds=False, batch_size=8, manifest="", budget=0
     workdir = Workdir(str(out))
     try:
         facts = {name: {"network": stream.title} for name, (stream, _) in streams.items()}
-        folder.claim(workdir, facts | ({"spec": {}} if sounds else {}), {})
+        folder.claim(workdir, root, facts | ({"spec": {}} if sounds else {}), {})
         ledger = Quarantine(out / folder.LEDGER, source.num_files, budget, setting="--quarantine_budget")
         maker = make.Maker(root, workdir, streams, networks.spectrogram if sounds else None, batch_size=batch_size, workers=2,
                            ledger=ledger, guard=guard or Guard(), progress=make.Progress(printed))
@@ -147,7 +146,7 @@ def test_the_manifest_says_what_the_input_manifest_says(streams, tmp_path):
     root = tmp_path / "raw"
     root.mkdir()
     media.flash_and_click(root / "a.mp4", seconds=2.0)
-    media.flash_and_click(root / "late.ts", seconds=3.0)  # its clock begins at 1.4 s or so
+    media.flash_and_click(root / "late.ts", seconds=4.4, audio_offset_s=1.4, video_offset_s=1.4)
     start_s = reading.measure(root / "late.ts").origin_s
     assert start_s > 1
     (root / "m.csv").write_text("path,split,label,caption,start_s,end_s\na.mp4,test,dog,\"a dog, barking\",0.5,1.5\n"
@@ -240,7 +239,7 @@ def test_every_odd_medium_gets_features_or_a_reason(shared, streams, tmp_path):
     paths = sorted(path.name for path in root.iterdir())
     names = {}
     for path in paths:  # two of one name would have the same features
-        names.setdefault(os.path.splitext(path)[0], path)
+        names.setdefault(folder.stem_of(path), path)
     (tmp_path / "m.csv").write_text("path\n" + "\n".join(f'"{path}"' for path in names.values()))
     summary, _ = run(root, tmp_path / "out", streams, sounds=True, manifest=str(tmp_path / "m.csv"), budget=1.0)
     assert summary["videos"] + sum(summary["bad"].values()) == len(names) and summary["videos"] > 15
