@@ -79,7 +79,7 @@ def stem(x: jax.Array, train: bool, channels: int, strides: tuple[int, ...], nor
 
 
 class Block(nn.Module):
-    """Two convolutions over 3 elements along each axis (basic), or one between two over one element (bottleneck); and a shortcut.
+    """Two convolutions over `size` elements along each axis (basic), or one between two over one element; and a shortcut.
 
     f[B, ..., C] -> f[B, ceil(... / stride), out]. The shortcut is a strided convolution with normalisation where the shapes
     differ ("shortcut B" of arXiv:1512.03385), else the input.
@@ -88,11 +88,12 @@ class Block(nn.Module):
       inner: channels between the convolutions.
       out: channels of the output.
       basic: which of the two.
-      stride: of the first convolution over 3 elements, along each axis.
+      stride: of the first convolution over `size` elements, along each axis.
       dilations: of a basic block's two convolutions; a bottleneck has the first.
       norm: arguments of `BatchNorm`.
       dtype: dtype of the computation.
       groups: of a bottleneck's middle convolution (the cardinality of ResNeXt).
+      size: elements along each axis that a convolution sees; odd.
     """
 
     inner: int
@@ -103,15 +104,16 @@ class Block(nn.Module):
     norm: dict[str, Any]
     dtype: jnp.dtype
     groups: int = 1
+    size: int = 3
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if self.basic:
-            y = nn.relu(self._layer(x, train, "1", self.inner, 3, self.stride, self.dilations[0]))
-            y = self._layer(y, train, "2", self.out, 3, 1, self.dilations[1])
+            y = nn.relu(self._layer(x, train, "1", self.inner, self.size, self.stride, self.dilations[0]))
+            y = self._layer(y, train, "2", self.out, self.size, 1, self.dilations[1])
         else:
             y = nn.relu(self._layer(x, train, "1", self.inner, 1))
-            y = nn.relu(self._layer(y, train, "2", self.inner, 3, self.stride, self.dilations[0], self.groups))
+            y = nn.relu(self._layer(y, train, "2", self.inner, self.size, self.stride, self.dilations[0], self.groups))
             y = self._layer(y, train, "3", self.out, 1)
         if self.stride > 1 or x.shape[-1] != self.out:
             x = self._layer(x, train, "_shortcut", self.out, 1, self.stride)

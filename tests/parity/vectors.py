@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Vectors:
         asked = self.meta["inputs"][name]
         if asked["kind"] == "stored":
             return self[f"in/{name}"]
+        if asked["kind"] == "value" and isinstance(asked["value"], list):
+            return np.array(asked["value"])
         if asked["kind"] == "value":
             asked = asked["value"]
             made = _tones(asked)
@@ -70,6 +73,30 @@ class Vectors:
         allowed = max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * np.abs(wanted[3:]).max()
         np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], rtol=0, atol=max(allowed, atol), err_msg=name)
 
+    def check_gradients(self, model: str, found: dict[str, np.ndarray], elements: float = 0.05) -> None:
+        """Compares gradients, name -> array in the published layout: the norm of each, and elements of some.
+
+        Args:
+          model: whose they are.
+          found: ours.
+          elements: how far an element may be off, as a share of the largest. Units of ReLU and pools that rounding flips move
+            elements by some percent, and norms much less.
+        """
+        names = self.meta["models"][model]["grad_names"]
+        self.check_norms(f"grad/{model}#norms", names, {name: np.linalg.norm(found[name].astype(np.float64)) for name in names})
+        for key in self._arrays.files:
+            if key.startswith(f"grad/{model}:"):
+                flat = found[key.partition(":")[2]].reshape(-1)
+                wanted = self[key]
+                sample = flat[np.arange(len(wanted)) * _LAST_FRACTION % flat.size]
+                np.testing.assert_allclose(sample, wanted, rtol=0, atol=elements * np.abs(wanted).max(), err_msg=key)
+
+    def check_statistics(self, model: str, found: dict[str, np.ndarray]) -> None:
+        """Compares running statistics after one forward pass in training mode: name -> array."""
+        names = [name for name in self.meta["models"][model]["bn_names"] if not name.endswith("num_batches_tracked")]
+        wide = {name: found[name].astype(np.float64) for name in names}
+        self.check_norms(f"bn/{model}#sums", names, {name: [array.sum(), (array**2).sum()] for name, array in wide.items()})
+
     def _close(self, key: str, found: np.ndarray, atol: float) -> None:
         wanted = self[key]
         allowed = max(max(1e-4, 10 * self._rounding(key)) * np.abs(wanted).max(), atol)
@@ -79,9 +106,14 @@ class Vectors:
         return self.meta["rounding"].get(key, 0.0)
 
     def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray]) -> None:
-        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest)."""
+        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest).
+
+        Where theirs is NaN, the loss does not reach the array: ours has to be 0.
+        """
         wanted = self[key]
         ours = np.array([found[name] for name in names])
+        assert (ours[np.isnan(wanted)] == 0).all(), key
+        wanted = np.where(np.isnan(wanted), 0.0, wanted)
         allowed = max(1e-4, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), 1e-3 * np.nanmax(np.abs(wanted), axis=0))
         worst = np.nanargmax(np.abs(ours - wanted) / allowed)
         assert (np.abs(ours - wanted) <= allowed).all(), f"{key}: {names[worst // wanted[0].size]}"
@@ -122,7 +154,18 @@ def _tones(asked: dict) -> np.ndarray:
     return (sound + asked["noise"] * generator.standard_normal(asked["n"])).astype(np.float32)
 
 
+# "Zero from lengths[b] on along an axis", as the files of different systems say it.
+_CUT = re.compile(r"(?:x\[b\] zero at index >= |rows >= |x\[b, :, n:\] = 0 for n = )"
+                  r"(\[[\d, ]+\])\[b\](?: zero)?(?: along axis (\d))?")
+
+
 def _after(made: np.ndarray, text: str) -> np.ndarray:
+    cut = _CUT.fullmatch(text)
+    if cut:
+        axis = int(cut[2]) if cut[2] else 2 if text.startswith("x[b, :, n:]") else 1
+        place = np.arange(made.shape[axis]).reshape(-1, *[1] * (made.ndim - axis - 1))
+        lengths = np.array(json.loads(cut[1])).reshape(-1, *[1] * (made.ndim - 1))
+        return np.where(place < lengths, made, np.float32(0))
     if text == "clipped to [-80, 0]":
         return made.clip(-80, 0)
     if text == "row b multiplied by 1 + b":
