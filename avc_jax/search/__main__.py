@@ -27,8 +27,8 @@ _HOP_S = flags.DEFINE_float("hop_s", 0.0, "Seconds from one window of a file to 
                             lower_bound=0.0, flag_values=_INDEX_FLAGS)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Windows embedded at once; rounded up to a multiple of the devices.",
                                    lower_bound=1, flag_values=_INDEX_FLAGS)
-_MOST_EXACT = flags.DEFINE_integer("exact_rows", 1_000_000, "Up to so many windows of a kind, all are compared with a question. More "
-                                   "get lists, of which faiss (an extra: pip install faiss-cpu) looks into the nearest.",
+_MOST_EXACT = flags.DEFINE_integer("exact_rows", 1_000_000, "Up to so many windows of a kind, all are compared with a question. "
+                                   "More get lists, of which faiss (an extra: pip install faiss-cpu) looks into the nearest.",
                                    lower_bound=0, flag_values=_INDEX_FLAGS)
 
 _FLAGS = flags.FlagValues()
