@@ -182,15 +182,18 @@ def _proposed(index: Index, asked: Question, compared: Mapping[str, tuple[str, .
 
 
 def _files_of(rows: Rows, query: np.ndarray, top: int) -> set[int]:
-    """At least `top` files, if there are so many within reach: a long file may hold many of the nearest windows."""
+    """At least `top` files, if there are so many: a long file may hold many of the nearest windows, and the nearest lists few."""
     assert rows.lists is not None
-    lists, count, before = nearest.Lists(rows.lists), _PROPOSED * top, -1
+    lists, count, probes = nearest.Lists(rows.lists), _PROPOSED * top, rows.probes
     while True:
-        places = lists.propose(query, count, rows.probes)
+        places = lists.propose(query, count, probes)
         files = set(rows.file[places].tolist())
-        if len(files) >= top or len(places) == before:
+        if len(files) >= top or (len(places) < count and probes >= lists.count):
             return files
-        before, count = len(places), 4 * count
+        if len(places) < count:
+            probes = min(2 * probes, lists.count)
+        else:
+            count *= 4
 
 
 def _best(index: Index, query: np.ndarray, names: Sequence[str], chosen: np.ndarray, *,

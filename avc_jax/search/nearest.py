@@ -62,6 +62,10 @@ class Lists:
         except RuntimeError as error:
             raise errors.DataError(f"{path} is damaged: remove the index and make it anew.") from error
 
+    @property
+    def count(self) -> int:
+        return self._index.nlist
+
     def propose(self, query: np.ndarray, count: int, probes: int) -> np.ndarray:
         """int64[<= count]: rows that are near to a query f32[D], the nearest first, from the `probes` nearest lists."""
         return _propose(self._index, query[None], count, probes)[0]
