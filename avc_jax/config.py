@@ -83,7 +83,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise errors.ConfigError(f"config.audio.fft_length: found {config.audio.fft_length}, expected 0 or at least "
                                  f"the {window} samples of the window.")
     samples = round(data.window_s * config.audio.rate_hz)
-    if config.audio.front_end != "log" and samples < 2048:
+    if config.audio.front_end == "mel40" and config.audio.rate_hz != 16000:
+        raise errors.ConfigError(f"config.audio.rate_hz: found {config.audio.rate_hz}, expected 16000, which "
+                                 "config.audio.front_end=mel40 is made for.")
+    if config.audio.front_end not in ("log", "mel40") and samples < 2048:
         raise errors.ConfigError(f"config.data.window_s: found {data.window_s} s = {samples} samples, expected at least the 2048 "
                                  f"of config.audio.front_end={config.audio.front_end}.")
     if data.window_s < config.audio.stft_window_s:

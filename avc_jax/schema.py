@@ -82,10 +82,15 @@ _DATA = dict(
 _AUDIO = dict(
     rate_hz=Key(48000, "Sounds are resampled to this rate, mono.", low=1000, high=192000),
     front_end=Key("log", "log: log-magnitudes of an STFT with the keys below (the paper); linear, mel128, mel256: the inputs of "
-                  "OpenL3, in decibels, with its FFT of 512 (linear) or 2048 and its hop of 242 samples.",
-                  choices=("log", "linear", "mel128", "mel256")),
+                  "OpenL3, in decibels, with its FFT of 512 (linear) or 2048 and its hop of 242 samples; mel40: AVLnet's and "
+                  "ResDAVEnet's 40 mel bands in decibels, at 16 kHz.",
+                  choices=("log", "linear", "mel128", "mel256", "mel40")),
     mel_form=Key("kapre", "front_end=mel*: as OpenL3's published weights were trained with (kapre), or as its later front end "
                  "(librosa; librosa_reflect with a librosa before 0.10).", choices=("kapre", "librosa", "librosa_reflect")),
+    mel40_border=Key("reflect", "front_end=mel40: how a sound goes on beyond its ends: mirrored (reflect: a librosa before 0.10, "
+                     "as for AVLnet's and ResDAVEnet's weights) or zeros (later ones).", choices=("reflect", "zeros")),
+    mel40_window=Key("symmetric", "front_end=mel40: Hamming's window of 400 samples, symmetric (as the published code makes it) "
+                     "or periodic.", choices=("symmetric", "periodic")),
     stft_window_s=Key(0.01, "Length of the STFT window (periodic Hann), in seconds.", low=0.001, high=0.2),
     stft_hop_s=Key(0.005, "Step between STFT windows, in seconds.", low=0.0005, high=0.2),
     fft_length=Key(0, "FFT length in samples; 0: the next power of two of the window.", low=0, high=65536),
@@ -248,6 +253,9 @@ SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER
 def schema(system: str) -> dict[str, dict[str, Key]]:
     """section -> key -> Key, with the section `system` as the file of that system declares it (`CONFIG`).
 
+    What a system needs of the other sections to be what it was published as are its `DEFAULTS`, "section.key" -> value, if it has
+    any.
+
     Raises:
       ConfigError: there is no such system.
     """
@@ -259,7 +267,11 @@ def schema(system: str) -> dict[str, dict[str, Key]]:
             + nearest(system, systems.names()))
     module = importlib.import_module(f"avc_jax.systems.{system}")
     own = dict(name=Key(system, "Which system: a file of avc_jax/systems.", choices=tuple(systems.names())))
-    return {"system": own | module.CONFIG, **SECTIONS}
+    sections = {"system": own | module.CONFIG, **SECTIONS}
+    for path, value in getattr(module, "DEFAULTS", {}).items():
+        section, key = path.split(".")
+        sections[section] = sections[section] | {key: dataclasses.replace(sections[section][key], default=value)}
+    return sections
 
 
 def nearest(found: Any, names: Any) -> str:
