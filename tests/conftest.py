@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import browser  # noqa: E402
 import pytest  # noqa: E402
 import tiny  # noqa: E402
 
@@ -49,3 +50,43 @@ def videos(tmp_path_factory) -> Path:
     for number in range(tiny.NUM_VIDEOS):
         tiny.write_video(folder / f"{number:02d}.mp4", number)
     return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    if browser.CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # A page that hangs is a failure; the limit only allows for a busy machine.
+        opened = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox", "--disable-gpu"],
+                                            timeout=300_000)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(chromium, path):
+    """A function that opens the page of the fixture `path` on a screen; what the page complains of, and asks for, is checked at
+    the end of the test."""
+    complaints, asked, contexts = [], [], []
+
+    def open_page(width: int = 1280, scheme: str = "light"):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        context.set_default_timeout(300_000)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    files = [url for url in asked if not url.startswith("data:")]
+    assert files == [path.as_uri()] * len(contexts)

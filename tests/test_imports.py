@@ -18,6 +18,7 @@ def run(code: str) -> str:
                                     "avc_jax.data.records.make", "avc_jax.data.records.source", "avc_jax.data.records.beam",
                                     "avc_jax.embed", "avc_jax.vectors", "avc_jax.features", "avc_jax.visual.reading",
                                     "avc_jax.visual.folder", "avc_jax.data.windows",
+                                    "avc_jax.search.__main__", "avc_jax.search.index", "avc_jax.search.nearest",
                                     "avc_jax.datasets", "avc_jax.datasets.manifest", "avc_jax.export",
                                     "avc_jax.convert", "avc_jax.published.read", "avc_jax.published.table"])
 def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):

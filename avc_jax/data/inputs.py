@@ -18,14 +18,15 @@ def find_inputs(inputs: list[str], modality: str) -> list[str]:
 
     Args:
       inputs: files, folders and globs. Of a folder those files are meant whose extension is one of the modality.
-      modality: audio or video.
+      modality: audio, video, or any of the two.
 
     Raises:
       MissingInputError: an input names no file.
     """
     if not inputs:
         raise errors.MissingInputError("--inputs is missing: name a file, a folder or a glob.")
-    extensions = VIDEOS + (SOUNDS if modality == "audio" else still.EXTENSIONS)
+    beside = {"audio": SOUNDS, "video": still.EXTENSIONS, "any": SOUNDS + still.EXTENSIONS}
+    extensions = VIDEOS + beside[modality]
     found: dict[str, None] = {}
     for one in inputs:
         if os.path.isdir(one):
@@ -35,7 +36,8 @@ def find_inputs(inputs: list[str], modality: str) -> list[str]:
         else:
             names = sorted(name for name in glob.glob(one, recursive=True) if os.path.isfile(name))
         if not names:
-            what = f"a folder with files for --modality={modality}" if os.path.isdir(one) else "a file, a folder or a glob"
+            kind = "sounds, videos or images in it" if modality == "any" else f"files for --modality={modality}"
+            what = f"a folder with {kind}" if os.path.isdir(one) else "a file, a folder or a glob"
             raise errors.MissingInputError(f"--inputs={one}: expected {what}, found none.")
         found |= dict.fromkeys(names)
     return list(found)

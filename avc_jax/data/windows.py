@@ -101,6 +101,11 @@ def read_files(paths: Sequence[str], steps: Steps, *, threads: int = 0,
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def read_at(path: str, times_s: np.ndarray, steps: Steps) -> Block:
+    """The windows of one file at float64[n] times of the caller's own, as `read_files` gives those at equal steps."""
+    return _read([path], 0, times_s, steps)
+
+
 def cut_array(times_s: np.ndarray, steps: Steps, cut: Callable[[list[float]], np.ndarray]) -> Iterator[Block]:
     """The windows of one sound that is no file, by blocks: `cut` gives those that start at some times."""
     for times in _pieces(times_s):

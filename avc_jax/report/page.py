@@ -29,30 +29,29 @@ def write(workdir: str | Path) -> Path:
     """
     run = read(workdir)
     path = run.workdir / NAME
-    page = render(run).encode("utf-8", "replace")
-    try:
-        _replace(path, page)
-    except OSError as error:
-        raise errors.CannotWriteError(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Make the work directory writable, or free some space."
-        ) from error
+    save(path, render(run), "Make the work directory writable, or free some space.")
     return path
+
+
+def save(path: Path, page: str, remedy: str) -> None:
+    """Writes a page so that a reader sees the old one or the new one, never a part.
+
+    Raises:
+      CannotWriteError: it cannot be written; `remedy` says what to do.
+    """
+    try:
+        _replace(path, page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise errors.CannotWriteError(f"Cannot write {path}: {error.strerror or error}. {remedy}") from error
 
 
 def render(run: Run) -> str:
     """The whole page as HTML."""
     system, folder = (esc(name) for name in facts.names(run))
-    script = _file("page.js")
-    now = time.time()
     parts = {
         "title": f"{system} on {folder}" if folder else system,
         "heading": f"{system} on {folder}" if folder else system,
         "system": "avc_jax",
-        "css": _file("page.css"),
-        "js": script,
-        # The page's policy lets only this script run, whatever the data may hold.
-        "script_sha256": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         "verdict": facts.verdict(run),
         "figures": facts.figures(run),
         "curves": curves.section(run),
@@ -67,12 +66,24 @@ def render(run: Run) -> str:
         "reproduce": facts.reproduce(run),
         # Last: reading the pairs may add notes.
         "notes": "".join(f"<p>{esc(note)}</p>" for note in run.notes),
-        "version": esc(avc_jax.__version__),
         "workdir": esc(run.workdir.resolve()),
-        "time_iso": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "time": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(now)),
     }
-    return Template(_file("page.html")).substitute(parts)
+    return fill(_file("page.html"), parts)
+
+
+def fill(template: str, parts: dict[str, str]) -> str:
+    """A page of a template and its parts, with what every page has: looks, script, version and time."""
+    script, now = _file("page.js"), time.time()
+    return Template(template).substitute(
+        parts,
+        css=_file("page.css"),
+        js=script,
+        # The page's policy lets only this script run, whatever the data may hold.
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        version=esc(avc_jax.__version__),
+        time_iso=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        time=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(now)),
+    )
 
 
 def _file(name: str) -> str:

@@ -1,15 +1,12 @@
 """The page as a browser shows it: for everybody, on every screen, by the keyboard, and without asking the network."""
 
-import shutil
 from pathlib import Path
 
 import pytest
+from browser import wait
 from report.workdirs import make_evaluations, make_metrics, make_pairs, make_pictures, make_quarantine, make_results
 
 from avc_jax import report
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 FOCUSABLE = "a[href], button, input, summary, audio[controls], [tabindex='0']"
 
@@ -25,46 +22,6 @@ def path(tmp_path_factory) -> Path:
     make_evaluations(folder)
     make_pictures(folder)
     return report.write(folder)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # A page that hangs is a failure; the limit only allows for a busy machine.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=300_000)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium, path):
-    """A function that opens the page on a screen; what it complains of, and asks for, is checked at the end of the test."""
-    complaints, asked, contexts = [], [], []
-
-    def open_page(width: int = 1280, scheme: str = "light"):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        context.set_default_timeout(300_000)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    files = [url for url in asked if not url.startswith("data:")]
-    assert files == [path.as_uri()] * len(contexts)
-
-
-def wait(page, condition: str) -> None:
-    """Until JavaScript is true. Playwright's own way is to evaluate text within the page, which the page's policy forbids."""
-    page.evaluate(f"new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,213 @@
+"""A question to an index, and its answer: files in the order of how near they are."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from avc_jax import errors
+from avc_jax.data import still, windows
+from avc_jax.data.decode import MediaFile
+from avc_jax.search import nearest
+from avc_jax.search.build import digest
+from avc_jax.search.index import Index, Rows
+from avc_jax.search.network import Network
+
+KINDS = {"sound": ("audio",), "picture": ("video",), "clip": ("audio", "video")}
+AMONG = {"sounds": ("audio",), "pictures": ("video",), "both": ("audio", "video")}
+_PROPOSED = 64  # windows that lists are asked for, for each file that is wanted
+
+
+class Question(NamedTuple):
+    """What is asked.
+
+    Attributes:
+      path: of the file.
+      kind: sound, picture or clip.
+      at_s: the moment that was asked about; None: all of the file.
+      digest: of the file's bytes.
+      vectors: modality -> f32[D], the mean of its windows.
+    """
+
+    path: str
+    kind: str
+    at_s: float | None
+    digest: str
+    vectors: Mapping[str, np.ndarray]
+
+
+class Hit(NamedTuple):
+    """A file that was found.
+
+    Attributes:
+      file: its place in the index.
+      score: how near it is, the larger the nearer.
+      modality, time_s: of its best window.
+    """
+
+    file: int
+    score: float
+    modality: str
+    time_s: float
+
+
+class Answer(NamedTuple):
+    """The nearest files.
+
+    Attributes:
+      hits: the nearest first.
+      among: modality of the question -> those of the windows that it was compared with.
+      ranked: how many files have such windows.
+      recall: 1 where all rows were compared, else what lists are measured to find of the nearest ten.
+    """
+
+    hits: list[Hit]
+    among: Mapping[str, tuple[str, ...]]
+    ranked: int
+    recall: float
+
+
+def question(network: Network, path: str, kind: str | None, at_s: float | None, on_wait: Callable[[], None]) -> Question:
+    """Embeds what is asked with.
+
+    Args:
+      network: the one that the index was made with.
+      path: a sound, an image or a video.
+      kind: sound, picture or clip; None: whatever the file holds.
+      at_s: the moment that is meant: the window of sound that starts there, the frame on screen; None: the mean of all windows.
+      on_wait: called several times a second; it may raise.
+
+    Raises:
+      MissingInputError: there is no such file.
+      DataError: it cannot be read, or does not hold what is asked with.
+    """
+    if not os.path.isfile(path):
+        raise errors.MissingInputError(f"--ask={path}: expected a sound, an image or a video, found no such file.")
+    kind = kind or _kind(path)
+    found = {modality: _vector(network, path, modality, at_s, on_wait) for modality in KINDS[kind]}
+    return Question(os.path.abspath(path), kind, at_s, digest(path), found)
+
+
+def _kind(path: str) -> str:
+    if still.is_still(path):
+        return "picture"
+    held = []
+    for modality, tracks in (("audio", dict(video=False)), ("video", dict(audio=False))):
+        try:
+            with MediaFile(path, **tracks):
+                held.append(modality)
+        except errors.BadMedia as error:
+            last = error
+    if not held:
+        raise errors.DataError(f"--ask={path} cannot be read: {last}")
+    return next(kind for kind, modalities in KINDS.items() if modalities == tuple(held))
+
+
+def _vector(network: Network, path: str, modality: str, at_s: float | None, on_wait: Callable[[], None]) -> np.ndarray:
+    if modality not in network.modalities:
+        raise errors.ConfigError(f"--ask={path}: this network takes no {modality} from files; it takes "
+                                 f"{', '.join(network.modalities)}. See --as.")
+    if at_s is None:
+        (found,), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
+        rows, lost = found[1], [failure.reason for failure in failed]
+    else:
+        block = windows.read_at(path, np.array([at_s]), network.steps(modality))
+        rows = np.concatenate([one.values for one in network.embed(modality, [block])] or [np.zeros((0, 1), np.float32)])
+        lost = [str(error) for _, error in block.lost]
+    if not len(rows):
+        raise errors.DataError(f"--ask={path} cannot be asked with as {modality}: {lost[0]}")
+    return network.comparable(rows.mean(0))
+
+
+def answer(index: Index, asked: Question, directions: Sequence[tuple[str, str]], *, among: str | None = None, top: int = 10,
+           exact: bool = False) -> Answer:
+    """The files that are nearest to a question.
+
+    A file is as near as the best of its windows. Where the question has two halves, such as the sound and the picture of a clip,
+    each is compared with the windows that it is meant for, and the mean counts of what a file has.
+
+    Args:
+      index: where to look.
+      asked: with what.
+      directions: (query, items) that the system is made for; others are only looked at where a file has nothing else to offer.
+      among: sounds, pictures or both; None: what the system is made for.
+      top: how many files.
+      exact: compare all rows, also where there are lists.
+
+    Raises:
+      MissingInputError: no file of the index has what is looked for.
+      ConfigError: faiss is needed, and not installed.
+    """
+    compared = {modality: _among(index, modality, directions, among) for modality in asked.vectors}
+    if not any(compared.values()):
+        raise errors.MissingInputError(f"--among={among}: the index has windows of {', '.join(index.rows) or 'nothing'} only.")
+    names = sorted({name for own in compared.values() for name in own})
+    has = np.zeros(len(index.files), bool)
+    for name in names:
+        has[index.rows[name].file] = True
+    large = [] if exact else [name for name in names if index.rows[name].lists]
+    chosen = _proposed(index, asked, compared, large, top) if large else np.flatnonzero(has)
+    halves = [_best(index, asked.vectors[modality], own, chosen, whole=not large) for modality, own in compared.items() if own]
+    scores = np.stack([score for score, _, _ in halves])
+    there = np.isfinite(scores)
+    total = np.where(there, scores, 0).sum(0) / np.maximum(there.sum(0), 1)
+    order = np.argsort(-total, kind="stable")[:top]
+    hits = []
+    for place in order:
+        _, modality, time_s = halves[scores[:, place].argmax()]
+        hits.append(Hit(int(chosen[place]), float(total[place]), modality[place], float(time_s[place])))
+    return Answer(hits, compared, int(has.sum()), min([1.0, *(index.rows[name].recall for name in large)]))
+
+
+def _among(index: Index, modality: str, directions: Sequence[tuple[str, str]], among: str | None) -> tuple[str, ...]:
+    wanted = AMONG[among] if among else tuple(items for query, items in directions if query == modality)
+    found = tuple(name for name in wanted if name in index.rows)
+    return found or (() if among else tuple(index.rows))
+
+
+def _proposed(index: Index, asked: Question, compared: Mapping[str, tuple[str, ...]], large: Sequence[str],
+              top: int) -> np.ndarray:
+    """int64: the files whose rows are compared: what lists propose, and of modalities without lists the best."""
+    found: set[int] = set()
+    for modality, own in compared.items():
+        for name in own:
+            rows, query = index.rows[name], asked.vectors[modality]
+            if name in large:
+                found |= _files_of(rows, query, top)
+            else:
+                best, _ = nearest.best_of_files(nearest.scores(rows.vectors, query), rows.file, len(index.files))
+                found |= {int(place) for place in np.argsort(-best, kind="stable")[:top] if np.isfinite(best[place])}
+    return np.array(sorted(found), np.int64)
+
+
+def _files_of(rows: Rows, query: np.ndarray, top: int) -> set[int]:
+    """At least `top` files, if there are so many: a long file may hold many of the nearest windows, and the nearest lists few."""
+    assert rows.lists is not None
+    lists, count, probes = nearest.Lists(rows.lists), _PROPOSED * top, rows.probes
+    while True:
+        places = lists.propose(query, count, probes)
+        files = set(rows.file[places].tolist())
+        if len(files) >= top or (len(places) < count and probes >= lists.count):
+            return files
+        if len(places) < count:
+            probes = min(2 * probes, lists.count)
+        else:
+            count *= 4
+
+
+def _best(index: Index, query: np.ndarray, names: Sequence[str], chosen: np.ndarray, *,
+          whole: bool) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Of each chosen file the best window among some modalities: f32 score (-inf: it has none), modality, float64 time."""
+    best = np.full(len(chosen), -np.inf, np.float32)
+    modality, time_s = [""] * len(chosen), np.zeros(len(chosen))
+    place_of = np.full(len(index.files), -1)
+    place_of[chosen] = np.arange(len(chosen))
+    for name in names:
+        rows = index.rows[name]
+        kept = np.arange(len(rows.file)) if whole else np.flatnonzero(place_of[rows.file] >= 0)
+        values = nearest.scores(rows.vectors if whole else rows.vectors[kept], query)
+        score, row = nearest.best_of_files(values, place_of[rows.file[kept]], len(chosen))
+        for place in np.flatnonzero(score > best):
+            best[place], modality[place], time_s[place] = score[place], name, rows.time_s[kept[row[place]]]
+    return best, modality, time_s
