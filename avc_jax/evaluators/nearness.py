@@ -1,7 +1,7 @@
 """How near the clips of an evaluation are in a direction, by products of embeddings or as the system compares them."""
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from avc_jax.evaluators import ranking
 from avc_jax.evaluators.base import Network, Setting
 from avc_jax.evaluators.ranking import Counts
 from avc_jax.parallel import nearest
+from avc_jax.systems.base import Comparison
 
 # Videos and sounds that are compared at once where a comparison is no product.
 _BLOCK = 64
@@ -32,7 +33,8 @@ class Nearness(Protocol):
         """f32[q, k] scores and int[q, k] places among the candidates, the nearest first, at most as many as there are."""
 
 
-class Products(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Products:
     """Dot products of f32[n, D] and f32[n, D], over all devices; the matrix is never held."""
 
     queries: np.ndarray
@@ -46,7 +48,8 @@ class Products(NamedTuple):
         return nearest.Items(self.items[there], self.mesh).top(self.queries[asked], k)
 
 
-class Matrix(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Matrix:
     """Scores f32[n, n], a row for each query."""
 
     scores: np.ndarray
@@ -60,19 +63,18 @@ class Matrix(NamedTuple):
         return np.take_along_axis(scores, places, 1), places
 
 
-def compared(setting: Setting, features, network: Network, clips: np.ndarray) -> np.ndarray:
-    """f32[n, n] scores of the videos and the sounds of good held-out clips int[n], as `System.compare` gives them.
+def compared(comparison: Comparison, setting: Setting, features, network: Network, clips: np.ndarray) -> np.ndarray:
+    """f32[n, n] scores of the videos and the sounds of good held-out clips int[n], as the system's comparison gives them.
 
     What is compared of all clips is held in memory, hundreds of kilobytes for each; sets that are ranked in this way have a
     thousand or so.
     """
     system = setting.system
-    assert system.compare is not None
     shapes = {name: jax.ShapeDtypeStruct((2, *feature.shape), feature.dtype) for name, feature in system.features.items()}
-    trees = jax.eval_shape(system.compare.sides, network.variables, shapes)
+    trees = jax.eval_shape(comparison.sides, network.variables, shapes)
 
     def leaves(variables, batch):
-        found = system.compare.sides(variables, batch)
+        found = comparison.sides(variables, batch)
         return {f"{side}/{place}": leaf for side, tree in found.items() for place, leaf in enumerate(jax.tree.leaves(tree))}
 
     asking = type(features)(dataclasses.replace(setting, system=dataclasses.replace(system, maps=leaves)))
@@ -85,7 +87,7 @@ def compared(setting: Setting, features, network: Network, clips: np.ndarray) ->
         return jax.tree.unflatten(structure, [found[f"{side}/{place}"][rows].astype(leaf.dtype)
                                               for place, leaf in enumerate(own)])
 
-    score, scores = jax.jit(system.compare.score), np.zeros((len(clips), len(clips)), np.float32)
+    score, scores = jax.jit(comparison.score), np.zeros((len(clips), len(clips)), np.float32)
     for row in range(0, len(clips), _BLOCK):
         video = block("video", row)
         for column in range(0, len(clips), _BLOCK):

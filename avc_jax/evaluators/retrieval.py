@@ -116,7 +116,7 @@ class Retrieval:
         if system.compare is None:
             return {(query, item): nearness.Products(values[query], values[item], self._setting.mesh)
                     for query, item in directions}
-        scores = nearness.compared(self._setting, self._features, network, clips)
+        scores = nearness.compared(system.compare, self._setting, self._features, network, clips)
         return {(query, item): nearness.Matrix(scores if query == "video" else scores.T) for query, item in directions}
 
     def _comparable(self, rows: np.ndarray) -> np.ndarray:

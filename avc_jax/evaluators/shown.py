@@ -89,8 +89,10 @@ def _of_items(setting: Setting, clips: np.ndarray, form: Format) -> Media:
     kept = [row for row in range(len(clips)) if frames[row] is not None or sounds[row] is not None]
     seen, heard = (np.array([found[row] is not None for row in kept], bool) for found in (frames, sounds))
     frame, waveform = np.zeros((len(kept), form.size, form.size, 3), np.uint8), np.zeros((len(kept), form.samples), np.int16)
-    for row, place in enumerate(kept):
-        frame[row], waveform[row] = (0 if found[place] is None else found[place] for found in (frames, sounds))
+    for whole, found in ((frame, frames), (waveform, sounds)):
+        for row, place in enumerate(kept):
+            if found[place] is not None:
+                whole[row] = found[place]
     return Media({int(clips[place]): row for row, place in enumerate(kept)},
                  dict(frame=frame, waveform=waveform, seen=seen, heard=heard, rate_hz=form.rate_hz))
 

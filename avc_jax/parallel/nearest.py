@@ -73,7 +73,8 @@ class Items:
 
     def _run(self, k: int, queries: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not len(queries):
-            return tuple(np.zeros((0, k) if k else 0, dtype) for dtype in (np.float32 if k else np.int32, np.int32))
+            shape = (0, k) if k else (0,)
+            return np.zeros(shape, np.float32 if k else np.int32), np.zeros(shape, np.int32)
         if k not in self._functions:
             share = functools.partial(_nearest if k else _compare, real=self._real, **({"k": k} if k else {}))
             self._functions[k] = jax.jit(jax.shard_map(

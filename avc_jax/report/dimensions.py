@@ -25,7 +25,7 @@ def section(run: Run) -> str:
         return f"<p>{_told(run, whole)}</p>"
     sheet = sheets.read(run, "pictures/dimensions_media.npz", BUDGET)
     cards = "".join(_card({name: array[i] for name, array in found.items()}, sheet) for i in range(len(found["dimension"])))
-    return f'<p>{_told(run, whole)}</p><div class="units">{cards}</div>'
+    return f'<p>{_told(run, whole)}</p><h3>The best, one for each word</h3><div class="units">{cards}</div>'
 
 
 def _told(run: Run, whole: dict[str, Any]) -> str:

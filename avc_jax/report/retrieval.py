@@ -12,6 +12,7 @@ from avc_jax.report.text import NBSP, count, esc, missing, number, percent, plur
 # Name -> number of axes; the first one is that of the rankings, the second that of their places.
 FIELDS = dict(direction=1, query=1, query_text=1, query_media=1, found=2, found_text=2, found_media=2, own=2, score=2)
 KS = ("1", "5", "10")
+_COLUMNS = (*(f"R@{k}" for k in KS), "median rank")
 BUDGET = 800_000
 
 
@@ -26,7 +27,7 @@ def section(run: Run) -> str:
         )
     before = _directions(run.part("evaluate", "retrieval", "untrained"))
     rows = "".join(_row(name, found, before.get(name, {})) for name, found in directions.items())
-    table = text.table("Recalls of every direction", "shares recalls", ["", *(f"R@{k}" for k in KS), "median rank"], rows)
+    table = text.table("Recalls of every direction", "shares recalls", ["direction", *_COLUMNS], rows)
     subsets = _subsets(directions, before)
     return f"<p>{_told(whole, directions)}</p>{table}{subsets}{_words(whole)}{_lists(run)}"
 
@@ -92,7 +93,7 @@ def _subsets(directions: dict[str, dict[str, Any]], before: dict[str, dict[str, 
         if isinstance(within, dict) and number(within.get("median_rank")) is not None)
     if not rows:
         return ""
-    table = text.table("Recalls within subsets", "shares recalls", ["", *(f"R@{k}" for k in KS), "median rank"], rows)
+    table = text.table("Recalls within subsets", "shares recalls", ["subset, direction", *_COLUMNS], rows)
     return f"<h3>Within subsets</h3>{table}"
 
 
