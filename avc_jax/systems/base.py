@@ -150,5 +150,5 @@ def without(system: System, modalities: Collection[str]) -> System:
                                  "It embeds.")
 
     features = {name: feature for name, feature in system.features.items() if feature.modality not in modalities}
-    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, directions=(),
-                               parts=None, places=None)
+    return dataclasses.replace(system, features=features, loss=refuse, score=system.score and refuse, common_space=False,
+                               directions=(), parts=None, places=None)

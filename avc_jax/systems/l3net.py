@@ -7,6 +7,7 @@ Cramer, Wu, Salamon & Bello, "Look, Listen, and Learn More", ICASSP 2019 (OpenL3
 
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -190,7 +191,7 @@ def _present(batch, spectrogram: Callable[[jax.Array], jax.Array]):
         yield "audio", spectrogram(batch["waveform"] / 32768.0)
 
 
-def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Callable]:
+def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Any]:
     """The functions of the contract that answer for each modality alone: embed, maps, transfer."""
     towers = {"video": ("vision", net.vision_map, net.embed_vision), "audio": ("audio", net.sound_map, net.embed_sound)}
     taps = {"video": "relu", "audio": {"conv": "conv2", "norm": "norm2"}[transfer_tap]}
