@@ -47,8 +47,8 @@ class Vectors:
         about = self.meta["models"][model]
         found = {}
         for (name, shape, dtype), check in zip(about["entries"], self[f"check/{model}"], strict=True):
-            found[name] = np.full(shape, about["overrides"][name], dtype) if name in about["overrides"] else _fill(
-                about, name, tuple(shape))
+            overrides = about.get("overrides", {})
+            found[name] = np.full(shape, overrides[name], dtype) if name in overrides else _fill(about, name, tuple(shape))
             _check(name, found[name], check)
         return found
 
