@@ -30,7 +30,7 @@ def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None
     if run.evaluator is not None and (last or run.config.evaluators.avc == "every"):
         _evaluate_pairs(run, run.evaluator, state, writer, last)
     if last and run.no_pairs and run.config.evaluators.avc != "off" and jax.process_index() == 0:
-        run.workdir.update_evaluation("avc", {"note": f"Not asked: {run.no_pairs}."})
+        run.workdir.update_evaluation("avc", {"note": f"Not asked: {run.no_pairs}."})  # for the page
     run.analyses.ask(state, writer, last=last)
 
 

@@ -60,7 +60,7 @@ def make(config) -> System:
     return System(features=features, init=init, loss=loss, embed=embed, common_space=True, similarity="dot")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(systems, "make", make)
 
@@ -85,7 +85,7 @@ def small_run(config):
     return config
 
 
-def test_published_features_train_resume_and_evaluate_at_another_length(tmp_path, capsys):
+def test_published_features_train_resume_and_evaluate_at_another_length(small, tmp_path, capsys):
     root = made.write_howto100m(tmp_path / "films", films=8, seconds=30)
     (root / "list.csv").write_text("path,split\n" + "".join(
         f"food/{n}/film{n:07d},{'test' if n > 4 else 'train'}\n" for n in range(8)))
@@ -93,7 +93,7 @@ def test_published_features_train_resume_and_evaluate_at_another_length(tmp_path
     config = small_run(made.config("howto100m", root, data__manifest="list.csv", data__captions="caption.json"))
     config.evaluate.window_s = 20.0
     found, page = run(config, tmp_path / "whole", 15)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert found["train"]["step"] == 15 and found["data"]["quarantined"] == 1
     assert "No avc: l3net does not score" in printed and "No transfer: " in printed
     notes = {name: value["note"] for name, value in found["evaluate"].items() if "note" in value}
@@ -108,7 +108,8 @@ def test_published_features_train_resume_and_evaluate_at_another_length(tmp_path
     assert once_more["evaluate"]["retrieval"]["trained"] == found["evaluate"]["retrieval"]["trained"]
 
 
-def test_real_videos_with_features_train_with_sound_from_their_files(shared, tmp_path):
+def real_videos(shared, tmp_path) -> list[str]:
+    """Random features of real videos, as avc_jax.features lays them out elsewhere; the lines of the manifest."""
     clips = shared / "data" / "clips" / "open"
     rng, rows = np.random.default_rng(0), ["path,split"]
     for number, video in enumerate(sorted(path for path in clips.iterdir() if path.suffix in (".mp4", ".mpg", ".avi", ".webm"))):
@@ -118,7 +119,43 @@ def test_real_videos_with_features_train_with_sound_from_their_files(shared, tmp
             np.savez(tmp_path / f"{video.stem}_{name}.npz", features=features)
     (tmp_path / "manifest.csv").write_text("\n".join([*rows, ""]))
     (tmp_path / "features.json").write_text(json.dumps({"videos": str(clips)}))
+    return rows
+
+
+def test_real_videos_with_features_train_with_sound_from_their_files(small, shared, tmp_path):
+    rows = real_videos(shared, tmp_path)
     config = small_run(made.config("features", tmp_path, data__window_s=2.0, audio__rate_hz=8000))
     found, _ = run(config, tmp_path / "run", 10)
     assert found["train"]["step"] == 10 and found["data"]["quarantined"] == 0
     assert found["evaluate"]["retrieval"]["trained"]["clips"] == sum(",test" in row for row in rows)
+
+
+def avlnet(source, root, **changes):
+    """A small AVLnet with features of twelve numbers."""
+    if "avlnet" not in systems.names():
+        pytest.skip("there is no avlnet")
+    small = dict(system__embedding=16, system__trunk_width=1 / 16, system__video_width=2 * made.WIDTH, data__window_s=2.0,
+                 audio__front_end="mel40", audio__rate_hz=16000)
+    return small_run(made.config(source, root, system="avlnet", **small | changes))
+
+
+@pytest.mark.slow
+def test_avlnet_trains_on_published_features_with_captions(tmp_path):
+    root = made.write_howto100m(tmp_path / "films", films=8, bands=40)
+    (root / "list.csv").write_text("path,split\n" + "".join(
+        f"food/{n}/film{n:07d},{'test' if n > 5 else 'train'}\n" for n in range(8)))
+    rng, width = np.random.default_rng(0), 300
+    words = [f"{word} {' '.join(map(str, rng.normal(size=width).round(3)))}" for word in made.WORDS]
+    (root / "vectors.txt").write_text("\n".join([f"{len(words)} {width}", *words, ""]))
+    config = avlnet("howto100m", root, system__variant="tri", data__manifest="list.csv", data__captions="caption.pickle",
+                    data__word_vectors=str(root / "vectors.txt"), data__clip_choice="captions")
+    found, _ = run(config, tmp_path / "run", 6)
+    assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0
+    assert found["evaluate"]["retrieval"]["trained"]["clips"] == 2
+
+
+@pytest.mark.slow
+def test_avlnet_trains_on_real_videos_whose_sound_is_decoded(shared, tmp_path):
+    real_videos(shared, tmp_path)
+    found, _ = run(avlnet("features", tmp_path), tmp_path / "run", 6)
+    assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0

@@ -15,7 +15,8 @@ from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.items import windows
 from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
 
 
 class Film:
@@ -30,6 +31,7 @@ class Film:
         self._source, self.item, self._clock = source, item, clock
         self._media: MediaFile | None = None
         self._rows: dict[str, np.ndarray] = {}
+        self._said_origin_s: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +47,7 @@ class Film:
         """How long it is, in frames of a spectrogram."""
         if self._clock == "waveform":
             span = self.media.span
-            return 1 + int(windows.FRAMES_PER_S * (span.end_s - span.start_s) + 1e-6)
+            return 1 + max(0, int(windows.FRAMES_PER_S * (span.end_s - self._origin_s(span)) + 1e-6))
         if self._clock == "spectrogram" and self.spectrogram is not None:
             return self.spectrogram.shape[1]
         return max((round(windows.FRAMES_PER_S * len(self.rows(name)) / RATES_HZ[name]) for name in self._source.streams),
@@ -56,7 +58,7 @@ class Film:
         """float[bands, frames] as it is stored; None where a clip has no sound."""
         if self.item.arrays is not None:
             return self.item.arrays.get("spectrogram")
-        found = read_npz(self._source.root / f"{self.item.stem}_spec.npz", "arr_0")
+        found, _ = read_npz(self._source.root / f"{self.item.stem}_spec.npz", "arr_0")
         if found.ndim != 2:
             raise errors.BadMedia("wrong_shape", f"{self.item.stem}_spec.npz: found {found.ndim} axes, expected bands and "
                                                  "frames.")
@@ -74,6 +76,15 @@ class Film:
             self._media = MediaFile(self._source.media / self.item.path, video=False)
         return self._media
 
+    def _origin_s(self, span: Span) -> float:
+        """Where on the clock of its media file the film begins: where its features say, if avc_jax.features has made them; else
+        at 0, unless the clock begins elsewhere, as those of transport streams do."""
+        if self._source.streams and self.item.arrays is None:
+            self.rows(self._source.streams[0])
+        if self._said_origin_s is not None:
+            return self._said_origin_s
+        return span.start_s if abs(span.start_s) > _LATE_S else 0.0
+
     def waveforms(self, taken: Sequence[windows.Window], samples: int, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
         """The sounds of windows: int16[n, samples], zeros after their end; and how many samples of each are real, int32[n]."""
         try:
@@ -85,12 +96,12 @@ class Film:
 
     def _waveforms(self, span: Span, taken: Sequence[windows.Window], samples: int,
                    rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-        window_s = samples / rate_hz
-        starts = np.array([span.start_s + max(0.0, window.sound_start_s) for window in taken])
-        ends = np.array([min(span.end_s, span.start_s + window.sound_end_s, start + window_s)
+        window_s, origin_s = samples / rate_hz, self._origin_s(span)
+        starts = np.array([origin_s + max(0.0, window.sound_start_s) for window in taken])
+        ends = np.array([min(span.end_s, origin_s + window.sound_end_s, start + window_s)
                          for window, start in zip(taken, starts, strict=True)])
         out, lengths = np.zeros((len(taken), samples), np.int16), np.zeros(len(taken), np.int32)
-        full = ends - starts > window_s - 0.5 / rate_hz
+        full = (starts >= span.start_s) & (ends - starts > window_s - 0.5 / rate_hz)
         if full.any():
             out[full], lengths[full] = self.media.sounds(starts[full].tolist(), window_s, rate_hz), samples
         for row in np.flatnonzero(~full & (ends - starts > 1 / rate_hz)):
@@ -108,10 +119,11 @@ class Film:
             return self.item.arrays.get(stream, np.zeros((0, 0), np.float32))
         if stream not in self._rows:
             name = f"{self.item.stem}_{stream}.npz"
-            found = read_npz(self._source.root / name, "features")
+            found, origin_s = read_npz(self._source.root / name, "features")
             if found.ndim != 2:
                 raise errors.BadMedia("wrong_shape", f"{name}: found {found.ndim} axes, expected rows of features.")
             self._rows[stream] = found
+            self._said_origin_s = origin_s if self._said_origin_s is None else self._said_origin_s
         return self._rows[stream]
 
     def pooled(self, stream: str, window: windows.Window, width: int) -> tuple[np.ndarray, int]:
@@ -171,19 +183,19 @@ class Film:
         return window._replace(text=said.within(window.start_s, window.end_s)) if len(said) else window
 
 
-def read_npz(path: Path, key: str) -> np.ndarray:
-    """One array of an .npz, whose checksum is compared.
+def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
+    """One array of an .npz, whose checksum is compared; and its `origin_s`, if it says so.
 
     Raises:
       BadMedia: missing, damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = arrays[key]
+            found, origin_s = arrays[key], float(arrays["origin_s"]) if "origin_s" in arrays else None
     except FileNotFoundError as error:
         raise errors.BadMedia("missing", f"{path.name}: there is no such file.") from error
     except _DAMAGED as error:
         raise errors.BadMedia("damaged", f"{path.name} cannot be read as .npz with {key}: {error}.") from error
     if found.dtype.kind not in "fiu":
         raise errors.BadMedia("damaged", f"{path.name}: {key} holds no numbers.")
-    return found
+    return found, origin_s

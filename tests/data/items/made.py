@@ -24,9 +24,9 @@ FEATURES = {
 TEXT = {"words": Feature((5, 3), "float16", modality="text"), "words_length": Feature((), "int32")}
 
 
-def config(source: str, root, **changes):
+def config(source: str, root, *, system: str = "l3net", **changes):
     """A checked config of a source of items; changes as `data__streams="2d"`."""
-    tree = configs.default("l3net")
+    tree = configs.default(system)
     sound = {"features": "waveform", "spoken_captions": "waveform"}.get(source, "spectrogram")
     tree.data.update(source=source, root=str(root), pairing="none", sound=sound, window_s=10.0, split_fractions=(1.0, 0.0, 0.0))
     for path, value in changes.items():
@@ -51,7 +51,8 @@ def reader(items: source.ItemSource, features=None, *, window_s: float = 10.0, p
                         FEATURES if features is None else features)
 
 
-def write_film(root: Path, stem: str, *, seconds: int, number: int = 0, spectrogram: bool = True, width: int = WIDTH) -> None:
+def write_film(root: Path, stem: str, *, seconds: int, number: int = 0, spectrogram: bool = True, width: int = WIDTH,
+               bands: int = BANDS) -> None:
     """Features of a film: the first number of row r is number + r / 1000, in seconds for both streams; frame f is -f / 100."""
     (root / stem).parent.mkdir(parents=True, exist_ok=True)
     for name, rate in source.RATES_HZ.items():
@@ -59,15 +60,15 @@ def write_film(root: Path, stem: str, *, seconds: int, number: int = 0, spectrog
         rows[:, 0], rows[:, 1] = number + 1, np.arange(len(rows)) / rate / 100
         np.savez(root / f"{stem}_{name}.npz", features=rows)
     if spectrogram:
-        frames = np.tile(-np.arange(100 * seconds) / 100, (BANDS, 1)).astype(np.float16)
+        frames = np.tile(-np.arange(100 * seconds) / 100, (bands, 1)).astype(np.float16)
         np.savez(root / f"{stem}_spec.npz", frames)
 
 
-def write_howto100m(root: Path, films: int = 4, seconds: int = 40) -> Path:
+def write_howto100m(root: Path, films: int = 4, seconds: int = 40, bands: int = BANDS) -> Path:
     """A folder as HowTo100M's features lie, with its list and captions."""
     stems = [f"food/{number}/film{number:07d}" for number in range(films)]
     for number, stem in enumerate(stems):
-        write_film(root, stem, seconds=seconds + number, number=number)
+        write_film(root, stem, seconds=seconds + number, number=number, bands=bands)
     (root / "list.csv").write_text("\n".join(["path", *stems, ""]))
     table = {Path(stem).name: {"start": [0.0, 3.0, 7.0, 20.0], "end": [3.0, 6.0, 12.0, 24.0],
                                "text": ["the salt", "and pepper", "mix well don't", f"now zzz{number} bake it"]}

@@ -38,6 +38,11 @@ def each(rows, *names):
     return zip(*(rows[name] for name in names), strict=True)
 
 
+def said(words, count):
+    """The words that vectors f[W, 3] are of."""
+    return [made.WORDS[int(row[0])] for row in words[:count]]
+
+
 # Films with features -----------------------------------------------------------------------------------------------------
 
 
@@ -134,32 +139,28 @@ def test_clips_around_captions_hold_their_words_in_the_order_in_which_they_were_
     items = made.opened("howto100m", films, data__manifest="list.csv", data__captions="caption.pickle",
                         data__word_vectors=str(films / "vectors.bin"), data__clip_choice="captions", data__min_clip_s=6.0)
     assert any("4 of the" in note and "zzz" in note for note in items.notes)
-    reader = made.reader(items, made.FEATURES | made.TEXT, pairs=16)
-    rows = reader.train(0)
-    expected = {(0, 600): ["the", "salt", "and", "pepper"], (300, 900): ["and", "pepper", "mix", "well", "don't"]}
-    found = {}
-    for sound, length, words, count in each(rows, "spectrogram", "spectrogram_length", "words", "words_length"):
-        begin = round(-100 * float(sound[0, 0]))
-        found[begin] = [made.WORDS[int(row[0])] for row in words[:count]]
-        assert (words[count:] == 0).all() and length > 0
-    assert found[0] in (["the", "salt", "and", "pepper"], ["and", "pepper", "the", "salt"]), expected
-    # The last caption is 8 s after the others: "now zzz bake it" alone is 4 s, and takes in the one before.
-    assert ["now", "bake", "it", "mix", "well"] in found.values()
+    rows = made.reader(items, made.FEATURES | made.TEXT, pairs=32).train(0)
+    found = {(round(-100 * float(sound[0, 0])), int(length), " ".join(said(words, count)))
+             for sound, length, words, count in each(rows, "spectrogram", "spectrogram_length", "words", "words_length")}
+    # Captions of 0 to 3, 3 to 6, 7 to 12 and 20 to 24 s, each with the neighbour that makes it at least 6 s.
+    assert found == {(0, 598, "the salt and pepper"), (0, 598, "and pepper the salt"), (298, 900, "mix well don't and pepper"),
+                     (698, 1000, "now bake it mix well")}
+    assert all((words[count:] == 0).all() for words, count in each(rows, "words", "words_length"))
 
 
 def test_random_windows_hold_the_words_that_are_said_in_them_or_none(films):
     items = made.opened("howto100m", films, data__manifest="list.csv", data__captions="caption.json",
                         data__word_vectors=str(films / "vectors.bin"))
     reader, lengths = made.reader(items, made.FEATURES | made.TEXT, pairs=32), set()
+    captions = ((0, 3, "the salt"), (3, 6, "and pepper"), (7, 12, "mix well don't"), (20, 24, "now bake it"))
     for visit in range(3):
         rows = reader.train(visit)
         for sound, words, count in each(rows, "spectrogram", "words", "words_length"):
-            second = round(-float(sound[0, 0]) + 0.02)
-            said = [made.WORDS[int(row[0])] for row in words[:count]]
-            assert ("now" in said) == (second < 24 and second + 10 > 20 and "mix" not in said[:1] + said[1:2]) or second < 12
-            assert count or second >= 24 or 12 <= second <= 10
+            second = round(0.02 - float(sound[0, 0]))
+            expected = [word for start, end, text in captions if start < second + 10 and end > second for word in text.split()]
+            assert said(words, count) == expected[:5]
             lengths.add(int(count))
-    assert 0 in lengths and len(lengths) > 1
+    assert 0 in lengths and len(lengths) > 2
 
 
 def test_a_film_without_captions_is_named_counted_and_passed_over(films, tmp_path):
@@ -255,9 +256,7 @@ def test_records_of_both_forms_are_read_whole(tmp_path):
     assert rows["spectrogram_length"].tolist() == [0, 800, 1000] and (rows["spectrogram"][0] == 0).all()
     assert rows["video_length"].tolist() == [2, 2, 2]
     np.testing.assert_allclose(rows["video"][:, [0, made.WIDTH]], 1)
-    said = [[made.WORDS[int(row[0])] for row in words[:count]] for words, count in
-            zip(rows["words"], rows["words_length"], strict=True)]
-    assert said == [["bake", "it"], ["the", "salt"], ["the", "salt"]]
+    assert [said(*row) for row in each(rows, "words", "words_length")] == [["bake", "it"], ["the", "salt"], ["the", "salt"]]
     drawn = {made.WORDS[int(row[0, 0])] for visit in range(9) for row, clip in
              zip(*(reader.train(visit)[name] for name in ("words", "clip")), strict=True) if clip == 0}
     assert drawn == {"salt", "pepper", "don't"}
