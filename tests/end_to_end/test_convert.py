@@ -136,7 +136,7 @@ def test_whole_published_networks_come_back_with_what_they_never_use(system, kin
     config = make.config_of(system, checkpoint)
     config.system.padding = "floor"  # what is heard after the end of a sound, with the same arrays
     honest = dataclasses.replace(made, config=config, system=base.without(systems.make(config), checkpoint.missing))
-    with pytest.raises(errors.ConfigError, match="config.system.padding is 'floor', expected 'loudest'"):
+    with pytest.raises(errors.ConfigError, match=r"config\.system\.padding is 'floor', expected 'loudest'"):
         make.unmake(honest, checkpoint, {})
 
 
