@@ -6,4 +6,4 @@ VARIANTS = {
 LISTS: dict[str, tuple[str, ...]] = {
     "clips": ("crosstask_clips_train.pkl", "crosstask_clips_val.pkl"),
 }
-SETTINGS = {"source": "clip_pickles", "sound": "spectrogram"}
+SETTINGS = {"source": "clip_pickles", "sound": "spectrogram", "evaluate_split": "validation"}

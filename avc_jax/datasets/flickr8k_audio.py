@@ -6,4 +6,4 @@ VARIANTS = {
 LISTS: dict[str, tuple[str, ...]] = {
     "flickr8k_audio": (),
 }
-SETTINGS = {"source": "spoken_captions"}
+SETTINGS = {"source": "spoken_captions", "evaluate_split": "validation"}

@@ -8,4 +8,4 @@ LISTS: dict[str, tuple[str, ...]] = {
     "7k": ("msrvtt_train.pkl", "msrvtt_jsfusion_test.pkl"),
     "9k": ("msrvtt_1k-A_train.pkl", "msrvtt_jsfusion_test.pkl"),
 }
-SETTINGS = {"source": "clip_pickles", "sound": "spectrogram"}
+SETTINGS = {"source": "clip_pickles", "sound": "spectrogram", "evaluate_split": "test"}

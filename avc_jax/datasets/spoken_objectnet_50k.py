@@ -6,4 +6,4 @@ VARIANTS = {
 LISTS: dict[str, tuple[str, ...]] = {
     "spoken_objectnet_50k": tuple(f"Spoken-ObjectNet-50k/metadata/SON-{split}.json" for split in ("train", "val", "test")),
 }
-SETTINGS = {"source": "spoken_captions"}
+SETTINGS = {"source": "spoken_captions", "evaluate_split": "validation"}

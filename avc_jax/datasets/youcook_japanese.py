@@ -6,4 +6,4 @@ VARIANTS = {
 LISTS: dict[str, tuple[str, ...]] = {
     "youcook_japanese": tuple(f"youcook_japanese_{split}.pkl" for split in ("train", "val", "eval")),
 }
-SETTINGS = {"source": "clip_pickles", "sound": "spectrogram"}
+SETTINGS = {"source": "clip_pickles", "sound": "spectrogram", "evaluate_split": "eval"}

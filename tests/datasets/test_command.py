@@ -48,7 +48,7 @@ def test_items_are_counted_and_the_flags_to_train_with_are_printed(tmp_path):
     assert printed.splitlines()[0].split() == ["test", "train"] and printed.splitlines()[1].split() == ["all", "2", "3"]
     assert "Of 5 items, 5 have words and 4 have sound." in printed and "1 of the 5 clips have no sound" in printed
     assert ("Train and evaluate with --config.data.source=clip_pickles --config.data.sound=spectrogram "
-            f"--config.data.root={root} "
+            f"--config.data.evaluate_split=test --config.data.root={root} "
             "--config.data.manifest=msrvtt_1k-A_train.pkl,msrvtt_jsfusion_test.pkl --config.data.pairing=none") in printed
     assert "needs no manifest" in run("--name=msrvtt", f"--root={root}", f"--out={root / 'm.csv'}", expect=64)
 

@@ -18,14 +18,15 @@ LAYOUTS = {name: getattr(layouts, f"make_{name}") for name in datasets.ITEMS}
 SPLITS = {
     ("howto100m", ""): {"train": 3},
     ("youcook2", ""): {"train": 2, "validation": 2},
-    ("youcook2", "sounds241"): {"validation": 1},
-    ("youcook2", "speech241"): {"validation": 1},
+    ("youcook2", "sounds241"): {"train": 2, "validation": 1},
+    ("youcook2", "speech241"): {"train": 2, "validation": 1},
     ("msrvtt", ""): {"train": 2, "test": 2},
     ("msrvtt", "9k"): {"train": 3, "test": 2},
     ("crosstask", ""): {"train": 2, "validation": 1},
     ("youcook_japanese", ""): {"train": 1, "validation": 1, "eval": 1},
     ("places_audio", ""): {"train": 2, "validation": 1},
-    ("places_audio", "english_2020"): {"train": 2, "validation": 2, "test": 2},
+    ("places_audio", "english_2020_seen"): {"train": 2, "validation": 1, "test": 1},
+    ("places_audio", "english_2020_unseen"): {"train": 2, "validation": 1, "test": 1},
     ("places_audio", "hindi"): {"train": 2, "validation": 1, "test": 1},
     ("places_audio", "japanese"): {"train": 2, "validation": 1},
     ("spoken_objectnet_50k", ""): {"train": 1, "validation": 1, "test": 1},
@@ -54,6 +55,7 @@ def test_a_set_says_how_it_is_opened_in_keys_of_the_config(tmp_path, name):
     for variant in module.VARIANTS:
         given = opened.settings(name, root, variant)
         assert given["pairing"] == "none"
+        assert given.get("evaluate_split", "train") in splits(opened.open_set(name, root, variant))
         assert all(not keys[key].choices or value in keys[key].choices for key, value in given.items())
         assert f"--config.data.root={root}" in opened.flags(given)
         assert "=''" not in opened.flags(given) and "= " not in opened.flags(given)

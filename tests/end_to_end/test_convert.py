@@ -15,6 +15,8 @@ from published.test_tables import arrays_of
 from avc_jax import convert, errors, model, systems
 from avc_jax.published import make, translate
 from avc_jax.published.read import read
+from avc_jax.published.table import torch_counters
+from avc_jax.systems import base
 from avc_jax.systems.l3net import CHECKPOINT_KEYS
 
 KIND = "torchopenl3_mel128"
@@ -118,6 +120,24 @@ def test_what_was_trained_is_published_with_counters_and_without_the_other_half(
     np.testing.assert_array_equal(counted["conv2d_4.weight"], arrays["audio_model/conv2d_3/kernel"].transpose(3, 2, 0, 1))
     assert counted["batch_normalization_8.num_batches_tracked"] == 7
     assert "batch_normalization_9.weight" not in counted  # what such a file is cut off before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("system", "kind"), [("avlnet", "avlnet"), ("spoken_objectnet", "resdavenet_audio")])
+def test_whole_published_networks_come_back_with_what_they_never_use(system, kind):
+    checkpoint, rng = make.kinds_of(system)[kind], np.random.default_rng(0)
+    given = arrays_of(system, kind) | {name: np.array(rng.integers(9)) for name in torch_counters(checkpoint)}
+    made, _ = make.make(system, checkpoint, given)
+    found, left_out = make.unmake(made, checkpoint, translate.kept_aside(given, checkpoint))
+    assert (set(found), left_out) == (set(given), [])
+    for name, array in given.items():
+        assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes()), name
+    assert any("batchnorm1" in name for name in found)  # declared and not used
+    config = make.config_of(system, checkpoint)
+    config.system.padding = "floor"  # what is heard after the end of a sound, with the same arrays
+    honest = dataclasses.replace(made, config=config, system=base.without(systems.make(config), checkpoint.missing))
+    with pytest.raises(errors.ConfigError, match=r"config\.system\.padding is 'floor', expected 'loudest'"):
+        make.unmake(honest, checkpoint, {})
 
 
 @pytest.mark.parametrize(("flags", "words"), [
