@@ -63,7 +63,7 @@ class Answer(NamedTuple):
       hits: the nearest first.
       among: modality of the question -> those of the windows that it was compared with.
       ranked: how many files have such windows.
-      recall: 1 where all rows were compared, else what lists are measured to find of the nearest ten.
+      recall: 1 where all rows were compared, else what lists are measured to find of the nearest hundred.
     """
 
     hits: list[Hit]
@@ -161,8 +161,9 @@ def _kind(path: str, modalities: Sequence[str]) -> str:
 
 def _vector(network: Network, path: str, modality: str, at_s: float | None, on_wait: Callable[[], None]) -> np.ndarray:
     if modality not in network.modalities:
-        raise errors.ConfigError(f"--ask={path}: this network makes no vectors of {_TRACKS[modality]} of a media file alone, but "
-                                 f"of {' and '.join(_TRACKS[name] for name in network.modalities) or 'none'}. See --as and --words.")
+        takes = " and ".join(_TRACKS[name] for name in network.modalities) or "neither sound nor picture"
+        raise errors.ConfigError(f"--ask={path}: this network makes no vectors of {_TRACKS[modality]} of a media file alone; it "
+                                 f"takes {takes}. See --as and --words.")
     if at_s is None:
         (found,), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
         rows, lost = found[1], [failure.reason for failure in failed]

@@ -74,7 +74,7 @@ def told(index: Index, answer: Answer) -> str:
     if left_out:
         text += f" {plural(left_out, 'more file')} of the index {'has' if left_out == 1 else 'have'} no such windows."
     if answer.recall < 1:
-        text += f" The search was approximate: it finds {answer.recall:.0%} of the ten nearest windows."
+        text += f" The search was approximate: it finds {answer.recall:.0%} of the hundred nearest windows."
     return text
 
 
