@@ -12,8 +12,8 @@ from avc_jax import errors
 
 _SAMPLE = 64  # rows of each list that its centre is learned from
 _BLOCK = 1 << 18  # rows that are compared or added at once
-# What calibration asks for, with what, and how much of the exact answer it wants to see. More places than files are mostly wanted,
-# as several of the nearest windows are of one file.
+# What calibration asks for, with what, and how much of the exact answer it wants to see. More places than files that are mostly
+# wanted, as several of the nearest windows are of one file.
 _PLACES, _QUERIES, _GOAL = 100, 256, 0.98
 
 
