@@ -123,9 +123,15 @@ class Embedder:
         return self._apply(self._variables, to_devices(self._batch(padded), self._batches))[self._modality]
 
     def _batch(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """A batch of windows, each as long as it is."""
-        lengths = {self._length: np.full(len(values), values.shape[1], np.int32)} if self._length else {}
+        """A batch of windows, each as long as it is: what follows the end of a sound is zeros."""
+        lengths = {self._length: sound_lengths(values)} if self._length else {}
         return {self._field: values} | lengths
+
+
+def sound_lengths(values: np.ndarray) -> np.ndarray:
+    """int32[n]: how many samples of each sound there are before the zeros at its end; all of them in one of zeros alone."""
+    after = np.argmax(values[:, ::-1] != 0, axis=1)
+    return (values.shape[1] - after).astype(np.int32)
 
 
 def _finish(rows: Rows, vectors: jax.Array) -> Rows:

@@ -3,6 +3,7 @@
     python -m avc_jax.search index --checkpoint=runs/mine --inputs=FOLDER --out=INDEX
     python -m avc_jax.search --index=INDEX --ask=sound.wav
     python -m avc_jax.search --index=INDEX --ask=clip.mp4 --as=picture --at=3.5 --top=20 --page=found.html
+    python -m avc_jax.search --index=INDEX --words="mix well" --word_vectors=GoogleNews-vectors-negative300.bin
 
 The first embeds a folder; given again, it embeds what is new or changed, and drops what is gone. The others list the nearest
 files, and write a page that shows and plays them. Bad files are told, listed in INDEX/quarantine.jsonl, and do not stop the
@@ -36,6 +37,10 @@ _INDEX = flags.DEFINE_string("index", "", "Folder of the index.", flag_values=_F
 _ASK = flags.DEFINE_string("ask", "", "A sound, an image or a video to ask with.", flag_values=_FLAGS)
 _AS = flags.DEFINE_enum("as", None, ["sound", "picture", "clip"], "What of it to ask with; by default whatever it holds.",
                         flag_values=_FLAGS)
+_WORDS = flags.DEFINE_string("words", "", "Words to ask with, alone or beside a file, where the network takes words.",
+                             flag_values=_FLAGS)
+_VECTORS = flags.DEFINE_string("word_vectors", "", "File of word2vec vectors; by default the one that the network was trained "
+                               "with.", flag_values=_FLAGS)
 _AT = flags.DEFINE_float("at", None, "The moment to ask about, in seconds: the window of sound that starts there, the frame on "
                          "screen; by default the mean of all windows.", flag_values=_FLAGS)
 _AMONG = flags.DEFINE_enum("among", None, ["sounds", "pictures", "both"], "What to compare with; by default what the system is "
@@ -79,8 +84,8 @@ def _make_index(guard: Guard) -> None:
 
 
 def _ask(guard: Guard) -> None:
-    if not _ASK.value:
-        raise errors.ConfigError("--ask is missing: name a sound, an image or a video to ask with.")
+    if not _ASK.value and not _WORDS.value:
+        raise errors.ConfigError("--ask is missing: name a sound, an image or a video to ask with, or words (--words).")
     from avc_jax.search.index import load
 
     index = load(_INDEX.value)
@@ -90,7 +95,8 @@ def _ask(guard: Guard) -> None:
 
     network = Network(_ASK_CHECKPOINT.value or index.facts["checkpoint"], index.facts["hop_s"], batch_size=32)
     build.check_network(index, network.facts(), "make the index anew")
-    asked = ask.question(network, _ASK.value, _AS.value, _AT.value, guard.raise_if_stopped)
+    words = ask.Words(_WORDS.value, _VECTORS.value) if _WORDS.value else None
+    asked = ask.question(network, _ASK.value, _AS.value, _AT.value, guard.raise_if_stopped, words)
     answer = ask.answer(index, asked, network.model.system.directions, among=_AMONG.value, top=_TOP.value, exact=_EXACT.value)
     for number, hit in enumerate(answer.hits, 1):
         file = index.files[hit.file]

@@ -9,6 +9,7 @@ import numpy as np
 from avc_jax import errors
 from avc_jax.data import still, windows
 from avc_jax.data.decode import MediaFile
+from avc_jax.data.items.words import WordVectors, tokens
 from avc_jax.search import nearest
 from avc_jax.search.build import digest
 from avc_jax.search.index import Index, Rows
@@ -16,6 +17,7 @@ from avc_jax.search.network import Network
 
 KINDS = {"sound": ("audio",), "picture": ("video",), "clip": ("audio", "video")}
 AMONG = {"sounds": ("audio",), "pictures": ("video",), "both": ("audio", "video")}
+_TRACKS = {"audio": "the sound", "video": "the picture"}
 _PROPOSED = 64  # windows that lists are asked for, for each file that is wanted
 
 
@@ -23,11 +25,12 @@ class Question(NamedTuple):
     """What is asked.
 
     Attributes:
-      path: of the file.
-      kind: sound, picture or clip.
+      path: of the file; empty where only words ask.
+      kind: sound, picture, clip or words.
       at_s: the moment that was asked about; None: all of the file.
       digest: of the file's bytes.
       vectors: modality -> f32[D], the mean of its windows.
+      words: that were asked with.
     """
 
     path: str
@@ -35,6 +38,7 @@ class Question(NamedTuple):
     at_s: float | None
     digest: str
     vectors: Mapping[str, np.ndarray]
+    words: str = ""
 
 
 class Hit(NamedTuple):
@@ -59,7 +63,7 @@ class Answer(NamedTuple):
       hits: the nearest first.
       among: modality of the question -> those of the windows that it was compared with.
       ranked: how many files have such windows.
-      recall: 1 where all rows were compared, else what lists are measured to find of the nearest ten.
+      recall: 1 where all rows were compared, else what lists are measured to find of the nearest hundred.
     """
 
     hits: list[Hit]
@@ -68,46 +72,98 @@ class Answer(NamedTuple):
     recall: float
 
 
-def question(network: Network, path: str, kind: str | None, at_s: float | None, on_wait: Callable[[], None]) -> Question:
+class Words(NamedTuple):
+    """Words to ask with; `vectors` is a file of word2vec vectors, or empty: the one that the network was trained with."""
+
+    text: str
+    vectors: str = ""
+
+
+def question(network: Network, path: str, kind: str | None, at_s: float | None, on_wait: Callable[[], None],
+             words: Words | None = None) -> Question:
     """Embeds what is asked with.
 
     Args:
       network: the one that the index was made with.
-      path: a sound, an image or a video.
-      kind: sound, picture or clip; None: whatever the file holds.
+      path: a sound, an image or a video; may be empty where there are words.
+      kind: sound, picture or clip; None: whatever the file holds that the network takes.
       at_s: the moment that is meant: the window of sound that starts there, the frame on screen; None: the mean of all windows.
       on_wait: called several times a second; it may raise.
+      words: to ask with, too. A network that fuses sounds and words makes one vector of both.
 
     Raises:
-      MissingInputError: there is no such file.
-      DataError: it cannot be read, or does not hold what is asked with.
+      MissingInputError: there is no such file, or none of word vectors.
+      ConfigError: the network takes no such thing, or not alone.
+      DataError: the file cannot be read or does not hold what is asked with; no word has a vector.
     """
-    if not os.path.isfile(path):
+    if path and not os.path.isfile(path):
         raise errors.MissingInputError(f"--ask={path}: expected a sound, an image or a video, found no such file.")
-    kind = kind or _kind(path)
-    found = {modality: _vector(network, path, modality, at_s, on_wait) for modality in KINDS[kind]}
-    return Question(os.path.abspath(path), kind, at_s, digest(path), found)
+    said = _words(network, words) if words else {}
+    fused = next((query for query, _ in network.model.system.directions if {*query.split("+")} == {"audio", "text"}), "")
+    found, told = {}, words.text if words else ""
+    if said and fused:
+        if not path or kind not in (None, "sound"):
+            raise errors.ConfigError("--words: this network makes one vector of words and a sound; name the sound, --ask=SOUND "
+                                     "--as=sound.")
+        kind, sounds = "sound", network.sounds(path, at_s, on_wait)
+        rows = len(next(iter(sounds.values())))
+        if not rows:
+            raise errors.DataError(f"--ask={path} cannot be asked with as sound: it has none there that can be read.")
+        both = network.embed_fields(fused, sounds | {name: np.repeat(value, rows, 0) for name, value in said.items()})
+        found[fused] = network.comparable(both.mean(0))
+    elif said:
+        found["text"] = network.embed_fields("text", said)[0]
+    if not path:
+        return Question("", "words", None, "", found, told)
+    kind = kind or _kind(path, network.modalities)
+    if not fused or not said:
+        found |= {modality: _vector(network, path, modality, at_s, on_wait) for modality in KINDS[kind]}
+    return Question(os.path.abspath(path), kind, at_s, digest(path), found, told)
 
 
-def _kind(path: str) -> str:
+def _words(network: Network, words: Words) -> dict[str, np.ndarray]:
+    """The fields of words, in a row."""
+    feature = network.model.system.features.get("words")
+    if feature is None:
+        raise errors.ConfigError("--words: this network takes no words, but "
+                                 f"{', '.join(network.model.system.features)}. Make the index with a variant that does.")
+    path = words.vectors or network.model.config.data.word_vectors
+    if not path:
+        raise errors.MissingInputError("--word_vectors is missing: name the file of word2vec vectors that the network was "
+                                       "trained with.")
+    known = tokens(words.text)
+    rows = WordVectors(path, known).rows(known, feature.shape[0])
+    if not len(rows):
+        raise errors.DataError(f"--words={words.text}: none of these words has a vector in {path}, where case counts.")
+    if rows.shape[1] != feature.shape[1]:
+        raise errors.ConfigError(f"--word_vectors={path}: found vectors of {rows.shape[1]} numbers, expected {feature.shape[1]}.")
+    made = np.zeros((1, *feature.shape), feature.dtype)
+    made[0, : len(rows)] = rows
+    return {"words": made, "words_length": np.array([len(rows)], np.int32)}
+
+
+def _kind(path: str, modalities: Sequence[str]) -> str:
+    """What a file can ask with, of what a network takes."""
     if still.is_still(path):
         return "picture"
-    held = []
-    for modality, tracks in (("audio", dict(video=False)), ("video", dict(audio=False))):
+    held, last = [], ""
+    for modality in KINDS["clip"]:
         try:
-            with MediaFile(path, **tracks):
+            with MediaFile(path, video=modality == "video", audio=modality == "audio"):
                 held.append(modality)
         except errors.BadMedia as error:
-            last = error
+            last = str(error)
     if not held:
         raise errors.DataError(f"--ask={path} cannot be read: {last}")
-    return next(kind for kind, modalities in KINDS.items() if modalities == tuple(held))
+    taken = tuple(modality for modality in held if modality in modalities) or tuple(held)
+    return next(kind for kind, own in KINDS.items() if own == taken)
 
 
 def _vector(network: Network, path: str, modality: str, at_s: float | None, on_wait: Callable[[], None]) -> np.ndarray:
     if modality not in network.modalities:
-        raise errors.ConfigError(f"--ask={path}: this network takes no {modality} from files; it takes "
-                                 f"{', '.join(network.modalities)}. See --as.")
+        takes = " and ".join(_TRACKS[name] for name in network.modalities) or "neither sound nor picture"
+        raise errors.ConfigError(f"--ask={path}: this network makes no vectors of {_TRACKS[modality]} of a media file alone; it "
+                                 f"takes {takes}. See --as and --words.")
     if at_s is None:
         (found,), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
         rows, lost = found[1], [failure.reason for failure in failed]

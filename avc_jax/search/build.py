@@ -1,10 +1,11 @@
 """Makes an index, or brings one up to date: only new and changed files are embedded."""
 
 import dataclasses
+import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TextIO
 
 import xxhash
 
@@ -12,8 +13,9 @@ from avc_jax import errors
 from avc_jax.data import still
 from avc_jax.data.inputs import SOUNDS, find_inputs
 from avc_jax.embed import Progress
+from avc_jax.search.films import Films, is_folder
 from avc_jax.search.index import Entry, File, Index, Store
-from avc_jax.search.network import Network
+from avc_jax.search.network import Found, Network
 from avc_jax.train.guard import Guard
 
 _TOGETHER = 64  # files that are embedded together: enough for full batches, few enough to lose when stopped
@@ -43,17 +45,69 @@ class Wish(NamedTuple):
     batch_size: int = 32
 
 
+class Kind(Protocol):
+    """A kind of input: what its vectors depend on, and how they are made."""
+
+    def parts(self, path: str) -> list[str]:
+        """The files on the disk that the vectors of a path depend on."""
+
+    def embed(self, network: Network, paths: Sequence[str], on_wait: Callable[[], None],
+              on_rows: Callable[[int, int], None]) -> list[Found]:
+        """What becomes of each path.
+
+        Args:
+          network: what embeds.
+          paths: which.
+          on_wait: called several times a second; it may raise.
+          on_rows: told now and then: a place in `paths`, and how many windows were embedded since.
+        """
+
+
+class Media:
+    """Sounds, videos and images."""
+
+    def parts(self, path: str) -> list[str]:
+        return [path]
+
+    def embed(self, network: Network, paths: Sequence[str], on_wait: Callable[[], None],
+              on_rows: Callable[[int, int], None]) -> list[Found]:
+        windows: list[dict] = [{} for _ in paths]
+        failures: list[dict[str, tuple[str, str, str]]] = [{} for _ in paths]
+        for modality in network.modalities:
+            places = [place for place, path in enumerate(paths) if _may_have(modality, path)]
+            if not places:
+                continue
+            found, failed = network.embed_files(modality, [paths[place] for place in places], on_wait, _at(places, on_rows))
+            for place, own in zip(places, found, strict=True):
+                if len(own[0]):
+                    windows[place][modality] = own
+            place_of = {paths[place]: place for place in places}
+            for one in failed:
+                failures[place_of[one.path]][modality] = modality, one.kind, one.reason
+        return [Found(own, tuple(one for one in lost.values() if not (own and one[1] in _NO_TRACK)))
+                for own, lost in zip(windows, failures, strict=True)]
+
+
+def _at(places: Sequence[int], on_rows: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    return lambda place, rows: on_rows(places[place], rows)
+
+
+def _may_have(modality: str, path: str) -> bool:
+    """Whether a file is worth looking into, by its name; a strange name may hold anything."""
+    return not path.lower().endswith(still.EXTENSIONS if modality == "audio" else SOUNDS)
+
+
 class Plan(NamedTuple):
     """What becomes of each file that was found.
 
     Attributes:
-      order: paths, as the index will list them.
+      kinds: path -> its kind, in the order in which the index will list them.
       known: path -> what the index knows of it already.
       new: path -> the file, to be embedded.
       dropped: how many files of the index are gone.
     """
 
-    order: list[str]
+    kinds: Mapping[str, Kind]
     known: dict[str, Entry]
     new: dict[str, File]
     dropped: int
@@ -78,7 +132,7 @@ def refresh(store: Store, wish: Wish, guard: Guard, stream: TextIO) -> Index:
     """
     old = store.read()
     inputs = _inputs(old, wish)
-    plan = _plan(old, find_inputs(inputs, "any"), guard)
+    plan = _plan(old, _find(inputs), guard)
     work = _Work(store, plan, guard, Progress(len(plan.new), stream))
     if old and not plan.new and not wish.checkpoint:  # nothing to load the network for
         facts = old.facts
@@ -121,7 +175,20 @@ def _inputs(old: Index | None, wish: Wish) -> list[str]:
     return list(dict.fromkeys([*kept, *(os.path.abspath(one) for one in wish.inputs)]))
 
 
+def _find(inputs: Sequence[str]) -> dict[str, Kind]:
+    """Path -> its kind, of all that inputs name."""
+    found: dict[str, Kind] = {}
+    media = Media()
+    for one in inputs or [""]:
+        films = Films(one) if one and is_folder(one) else None
+        for path in films.paths if films else find_inputs([one] if one else [], "any"):
+            found.setdefault(path, films or media)
+    return found
+
+
 def _names_something(one: str) -> bool:
+    if is_folder(one):
+        return True
     try:
         return bool(find_inputs([one], "any"))
     except errors.MissingInputError:
@@ -150,22 +217,24 @@ def check_network(index: Index, facts: dict[str, Any], remedy: str) -> None:
                                  f"name the checkpoint that it was made with, or {remedy}.")
 
 
-def _plan(old: Index | None, paths: Sequence[str], guard: Guard) -> Plan:
+def _plan(old: Index | None, kinds: Mapping[str, Kind], guard: Guard) -> Plan:
     """Compares what is found with what is known: by size and time, and else by digest, so that moved files are known too."""
     entries = old.entries() if old else []
     # What gave nothing is tried again: a file may just have been under way, or a disk have had hiccups.
     by_path = {entry.file.path: entry for entry in entries if entry.windows}
     by_digest = {entry.file.digest: entry for entry in by_path.values()}
-    plan = Plan(list(paths), {}, {}, len({entry.file.path for entry in entries} - set(paths)))
-    for path in paths:
+    plan = Plan(kinds, {}, {}, len({entry.file.path for entry in entries} - kinds.keys()))
+    for path, kind in kinds.items():
         guard.raise_if_stopped()
         try:
-            status = os.stat(path)
+            parts = kind.parts(path)
+            states = [os.stat(part) for part in parts]
+            size, mtime_ns = sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
             known = by_path.get(path)
-            if known and (known.file.size, known.file.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            if known and (known.file.size, known.file.mtime_ns) == (size, mtime_ns):
                 plan.known[path] = known
                 continue
-            file = File(path, status.st_size, status.st_mtime_ns, digest(path))
+            file = File(path, size, mtime_ns, digest(*parts))
         except OSError:
             file = File(path, 0, 0, "")  # whoever reads it will say why it cannot be read
         if file.digest in by_digest:
@@ -176,12 +245,13 @@ def _plan(old: Index | None, paths: Sequence[str], guard: Guard) -> Plan:
     return plan
 
 
-def digest(path: str) -> str:
-    """xxh3_128 of a file's bytes, in hexadecimal."""
+def digest(*paths: str) -> str:
+    """xxh3_128 of the bytes of files, one after the other, in hexadecimal."""
     found = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
+    for path in paths:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
     return found.hexdigest()
 
 
@@ -194,7 +264,7 @@ class _Work:
 
     def entries(self) -> list[Entry]:
         """The finished files, in order."""
-        return [self._done[path] for path in self._plan.order if path in self._done]
+        return [self._done[path] for path in self._plan.kinds if path in self._done]
 
     def embed(self, network: Network, facts: dict[str, Any]) -> None:
         """Embeds what is new, and commits now and then."""
@@ -206,39 +276,23 @@ class _Work:
                 self._guard.raise_if_stopped()
             except errors.Stopped as stopped:
                 self._store.commit(facts, self.entries())
-                raise errors.Stopped(f"{stopped} {len(self._done)} of {len(self._plan.order)} files are in the index; the same "
+                raise errors.Stopped(f"{stopped} {len(self._done)} of {len(self._plan.kinds)} files are in the index; the same "
                                      "command goes on.") from None
             if time.monotonic() - committed > _COMMIT_S:
                 self._store.commit(facts, self.entries())
                 committed = time.monotonic()
 
     def _together(self, network: Network, files: Sequence[File], before: int) -> list[Entry]:
-        windows: list[dict] = [{} for _ in files]
-        failures: list[dict[str, tuple[str, str, str]]] = [{} for _ in files]
-        for modality in network.modalities:
-            places = [place for place, file in enumerate(files) if _may_have(modality, file.path)]
-            if not places:
-                continue
-            paths = [files[place].path for place in places]
-            found, failed = network.embed_files(modality, paths, self._guard.raise_if_stopped, self._teller(places, before))
-            for place, own in zip(places, found, strict=True):
-                if len(own[0]):
-                    windows[place][modality] = own
-            place_of = dict(zip(paths, places, strict=True))
-            for one in failed:
-                failures[place_of[one.path]][modality] = modality, one.kind, one.reason
-        entries = []
-        for file, own, lost in zip(files, windows, failures, strict=True):
-            told = tuple(one for one in lost.values() if not (own and one[1] in _NO_TRACK))
-            for modality, kind, reason in told:
-                self.progress.say(f"{file.path}: {modality}: {kind}: {reason}")
-            entries.append(Entry(dataclasses.replace(file, failures=told), own))
+        entries, place = [], before
+        for kind, group in itertools.groupby(files, lambda file: self._plan.kinds[file.path]):
+            own = list(group)
+            found = kind.embed(network, [file.path for file in own], self._guard.raise_if_stopped, self._teller(place))
+            for file, one in zip(own, found, strict=True):
+                for modality, name, reason in one.lost:
+                    self.progress.say(f"{file.path}: {modality}: {name}: {reason}")
+                entries.append(Entry(dataclasses.replace(file, failures=one.lost), one.windows))
+            place += len(own)
         return entries
 
-    def _teller(self, places: Sequence[int], before: int) -> Callable[[int, int], None]:
-        return lambda file, rows: self.progress.add(before + places[file], rows)
-
-
-def _may_have(modality: str, path: str) -> bool:
-    """Whether a file is worth looking into, by its name; a strange name may hold anything."""
-    return not path.lower().endswith(still.EXTENSIONS if modality == "audio" else SOUNDS)
+    def _teller(self, before: int) -> Callable[[int, int], None]:
+        return lambda place, rows: self.progress.add(before + place, rows)

@@ -64,7 +64,7 @@ class Rows:
       time_s: float64[n], seconds on the file's clock.
       lists: of a large index, the file of `nearest.Lists`; None where all rows are compared.
       probes: lists that a query looks into.
-      recall: what that finds of the nearest ten rows, measured when the lists were made.
+      recall: what that finds of the nearest hundred rows, measured when the lists were made.
     """
 
     vectors: np.ndarray
@@ -194,7 +194,8 @@ class Store:
 
         Args:
           exact_rows: up to so many, all rows are compared.
-          asking: modality -> that of the queries, of which the index's own measure what lists find; itself if not told.
+          asking: modality -> that of the queries, of which the index's own measure what lists find; itself if the index
+            has none of that.
 
         Raises:
           ConfigError: faiss is not installed.
@@ -204,8 +205,9 @@ class Store:
         arrays: dict[str, dict[str, Any]] = told["arrays"]
         large = [modality for modality, one in arrays.items() if one["rows"] > exact_rows and "lists" not in one]
         for modality in large:
+            other = asking.get(modality, modality)
             rows, queries = (np.load(self.folder / f"{arrays[one]['name']}.vectors.npy", mmap_mode="r")
-                             for one in (modality, asking.get(modality, modality)))
+                             for one in (modality, other if other in arrays else modality))
             try:
                 arrays[modality]["lists"] = nearest.build(self.folder / f"{arrays[modality]['name']}.faiss", rows, queries)
             except RuntimeError as error:  # what faiss raises where it cannot write

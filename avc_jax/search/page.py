@@ -19,7 +19,7 @@ from avc_jax.search.index import Index
 EXCERPT_S = 6.0  # what a player holds at most
 _SHORT_SIDE = 192
 _SOUNDS, _PICTURES = 6_000_000, 3_000_000  # base64 characters: the page stays under 10 MB
-WORDS = {"audio": "sound", "video": "picture"}
+WORDS = {"audio": "sound", "video": "picture", "text": "words", "audio+text": "sound and words"}
 
 
 class Excerpt(NamedTuple):
@@ -49,7 +49,8 @@ def write(path: str, index: Index, asked: Question, answer: Answer, config: Any,
       CannotWriteError: it cannot be written.
     """
     sheet = _Sheet(index, asked, config)
-    name = esc(os.path.basename(asked.path))
+    name = esc(" + ".join(part for part in (os.path.basename(asked.path), asked.words and f"\N{LEFT DOUBLE QUOTATION MARK}"
+                                            f"{asked.words}\N{RIGHT DOUBLE QUOTATION MARK}") if part))
     cards = "".join(sheet.card(number, hit) for number, hit in enumerate(answer.hits, 1))
     parts = {
         "title": f"Like {name}",
@@ -65,7 +66,7 @@ def write(path: str, index: Index, asked: Question, answer: Answer, config: Any,
 
 def told(index: Index, answer: Answer) -> str:
     """In a sentence or two: what was compared with what, and how."""
-    compared = " and ".join(f"{'its ' if len(answer.among) > 1 else 'the '}{WORDS.get(query, query)} with "
+    compared = " and ".join(f"the {WORDS.get(query, query)} with "
                             + " and ".join(f"{WORDS.get(name, name)}s" for name in names)
                             for query, names in answer.among.items() if names)
     left_out = len(index.files) - answer.ranked
@@ -73,7 +74,7 @@ def told(index: Index, answer: Answer) -> str:
     if left_out:
         text += f" {plural(left_out, 'more file')} of the index {'has' if left_out == 1 else 'have'} no such windows."
     if answer.recall < 1:
-        text += f" The search was approximate: it finds {answer.recall:.0%} of the ten nearest windows."
+        text += f" The search was approximate: it finds {answer.recall:.0%} of the hundred nearest windows."
     return text
 
 
@@ -94,7 +95,7 @@ class _Sheet:
         self._index, self._asked, self._config = index, asked, config
         self._front_end = jax.jit(audio.front_end(config.audio))
         self._sounds, self._pictures = media.Budget(_SOUNDS), media.Budget(_PICTURES)
-        self._own = self._read(asked.path, asked.at_s or 0.0)
+        self._own = self._read(asked.path, asked.at_s or 0.0) if asked.path else Excerpt(None, None, "")
         levels = self._levels(self._own.sound) if self._own.sound is not None else None
         self.scale = media.colour_scale(levels if levels is not None else np.zeros((1, 1), np.float32))
         self._best = 1.0
@@ -102,6 +103,8 @@ class _Sheet:
     def question(self) -> str:
         """What was asked with."""
         asked = self._asked
+        if not asked.path:
+            return f"<p>The words: {esc(asked.words)}</p>"
         when = "all of it" if asked.at_s is None else f"at {asked.at_s:.2f} s"
         name = f'<span class="path">{esc(os.path.basename(asked.path))}</span> <span class="kind">{asked.kind}, {when}</span>'
         return (f'<div class="pairs"><article class="pair" aria-labelledby="asked"><h3 id="asked">{name}</h3>'

@@ -39,7 +39,7 @@ def index(net, videos, cache, tmp_path_factory):
     """An index of the twelve videos."""
     out = tmp_path_factory.mktemp("index") / "i"
     printed = search(cache, "index", f"--checkpoint={net}", f"--inputs={videos}", f"--out={out}")
-    assert "12 files (12 embedded now, 0 known before, 0 dropped); 60 windows of audio, 60 windows of video." in printed
+    assert "12 files (12 embedded now, 0 known before, 0 dropped); 60 windows of audio, 72 windows of video." in printed
     return out
 
 

@@ -55,14 +55,14 @@ def test_lists_find_what_comparing_all_finds(tmp_path, similarity):
         rows *= np.random.default_rng(3).lognormal(sigma=0.5, size=(len(rows), 1)).astype(np.float32)
     path = tmp_path / "a.faiss"
     told = nearest.build(path, rows, queries)
-    assert told["lists"] == 141 and told["probes"] < 141 / 2 and told["recall"] >= 0.98
+    assert told["lists"] == 141 and told["probes"] < 141 and told["recall"] >= 0.98
     lists = nearest.Lists(path)
     hits = []
     for query in fresh:
-        exact = np.argsort(-(rows @ query))[:10]
-        found = lists.propose(query, 10, told["probes"])
-        assert len(found) == 10
-        hits.append(len(set(exact.tolist()) & set(found.tolist())) / 10)
+        exact = np.argsort(-(rows @ query))[:100]
+        found = lists.propose(query, 100, told["probes"])
+        assert len(found) == 100
+        hits.append(len(set(exact.tolist()) & set(found.tolist())) / 100)
     assert np.mean(hits) > 0.95
     np.testing.assert_array_equal(np.sort(lists.propose(rows[0], len(rows) + 5, 141)), np.arange(len(rows)))
 

@@ -123,7 +123,7 @@ def test_a_page_of_an_approximate_search_without_rooms_for_media_says_so(made, t
     page.write(str(tmp_path / "a.html"), index, asked, answer, network.model.config, "i")
     said = Page((tmp_path / "a.html").read_text()).text()
     for words in ("Pictures left out", "Sound left out", "Compared the picture with sounds of 4 files", "0.250", "approximate",
-                  "3 more files of the index have", "it finds 97% of the ten nearest windows"):
+                  "3 more files of the index have", "it finds 97% of the hundred nearest windows"):
         assert words in said
     with pytest.raises(errors.CannotWriteError, match="Name another file for --page"):
         page.write(str(tmp_path / "no" / "a.html"), index, asked, answer, network.model.config, "i")
