@@ -11,7 +11,7 @@ import numpy as np
 
 from avc_jax.evaluators import arrays, concepts, shown, vocabulary
 from avc_jax.evaluators.base import Network, Row, Setting
-from avc_jax.evaluators.retrieval import missing_rows
+from avc_jax.evaluators.features import missing_rows
 from avc_jax.evaluators.vocabulary import Vocabulary
 
 # Dimensions whose clips are counted at once, and clips shown of each on the page.
