@@ -103,6 +103,8 @@ class Retrieval:
         near, lacks = self._near(network, values, table.clip), {name: missing_rows(rows) for name, rows in values.items()}
         for (query, item), scores in near.items():
             found["directions"][self._direction(query, item)] = self._across(scores, ~lacks[query], ~lacks[item], table.clip)
+        for k in ("1", "10"):  # numbers that can become curves
+            found[f"recall_at_{k}"] = {name.replace(" ", "_"): value["recall"][k] for name, value in found["directions"].items()}
         found |= self._by_class(found["directions"], values, table.clip)
         if ("audio", "video") in near:
             found |= self._by_word(near["audio", "video"], ~(lacks["audio"] | lacks["video"]), table.clip)

@@ -90,8 +90,9 @@ def _of_items(setting: Setting, clips: np.ndarray, form: Format) -> Media:
     frame, waveform = np.zeros((len(kept), form.size, form.size, 3), np.uint8), np.zeros((len(kept), form.samples), np.int16)
     for whole, found in ((frame, frames), (waveform, sounds)):
         for row, place in enumerate(kept):
-            if found[place] is not None:
-                whole[row] = found[place]
+            value = found[place]
+            if value is not None:
+                whole[row] = value
     return Media({int(clips[place]): row for row, place in enumerate(kept)},
                  dict(frame=frame, waveform=waveform, seen=seen, heard=heard, rate_hz=form.rate_hz))
 
