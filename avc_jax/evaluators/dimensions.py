@@ -11,7 +11,7 @@ import numpy as np
 
 from avc_jax.evaluators import arrays, concepts, shown, vocabulary
 from avc_jax.evaluators.base import Network, Row, Setting
-from avc_jax.evaluators.retrieval import missing_rows
+from avc_jax.evaluators.features import missing_rows
 from avc_jax.evaluators.vocabulary import Vocabulary
 
 # Dimensions whose clips are counted at once, and clips shown of each on the page.
@@ -126,12 +126,13 @@ class Dimensions:
         self._setting.pulse()
         is_concept, names = agree(tops, words.has, self._own.f1)
         order = np.argsort(-names.f1, kind="stable")
-        found = order[is_concept[order]]
+        order = order[is_concept[order]]
+        best = order[np.sort(np.unique(names.word[order], return_index=True)[1])]  # the best dimension of each word
         if network.name == "trained":
-            self._write(found, names, tops, audio * video, clips, words)
+            self._write(best[: self._own.shown], names, tops, audio * video, clips, words)
         return {"dimensions": audio.shape[1], "clips": len(clips), "words": len(words.words), "top": count,
-                "concepts": len(found), "different": len(np.unique(names.word[found])),
-                "found": [{"dimension": int(k), "word": words.words[names.word[k]], "f1": float(names.f1[k])} for k in found],
+                "concepts": int(is_concept.sum()), "different": len(best),
+                "best": [{"dimension": int(k), "word": words.words[names.word[k]], "f1": float(names.f1[k])} for k in best],
                 **self._shuffled(tops, words.has)}
 
     def _shuffled(self, tops: Tops, has: np.ndarray) -> dict[str, float]:
@@ -155,14 +156,12 @@ class Dimensions:
                 Row("Different words that a dimension stands for", trained["different"], (untrained or {}).get("different"),
                     trained.get("shuffled_different"), "number", f"of {trained['words']} words")]
 
-    def _write(self, found: np.ndarray, names: Names, tops: Tops, contribution: np.ndarray, clips: np.ndarray,
+    def _write(self, chosen: np.ndarray, names: Names, tops: Tops, contribution: np.ndarray, clips: np.ndarray,
                words: Vocabulary) -> None:
-        """The best dimensions, each of another word, with the clips to which they contribute most."""
+        """Some dimensions, with the clips to which they contribute most."""
         if jax.process_index() != 0:
             return
         folder = self._setting.folder / "pictures"
-        _, first = np.unique(names.word[found], return_index=True)
-        chosen = found[np.sort(first)][: self._own.shown]
         if not len(chosen):
             for name in ("dimensions", "dimensions_media"):
                 (folder / f"{name}.npz").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from avc_jax import errors
 from avc_jax.data.sources import Source, read_csv
 from avc_jax.evaluators import arrays, graded, nearness, ranking, shown, vocabulary
 from avc_jax.evaluators.base import Network, Row, Setting
+from avc_jax.evaluators.features import missing_rows
 from avc_jax.evaluators.nearness import Nearness
 from avc_jax.evaluators.ranking import Counts
 
@@ -102,6 +103,8 @@ class Retrieval:
         near, lacks = self._near(network, values, table.clip), {name: missing_rows(rows) for name, rows in values.items()}
         for (query, item), scores in near.items():
             found["directions"][self._direction(query, item)] = self._across(scores, ~lacks[query], ~lacks[item], table.clip)
+        for k in ("1", "10"):  # numbers that can become curves
+            found[f"recall_at_{k}"] = {name.replace(" ", "_"): value["recall"][k] for name, value in found["directions"].items()}
         found |= self._by_class(found["directions"], values, table.clip)
         if ("audio", "video") in near:
             found |= self._by_word(near["audio", "video"], ~(lacks["audio"] | lacks["video"]), table.clip)
@@ -246,11 +249,6 @@ class Retrieval:
                              (untrained or {}).get("word_precision"), trained["word_chance"], "share",
                              f"Other videos that have a word which the sound has, mean of {len(trained['words'])} words"))
         return found
-
-
-def missing_rows(rows: np.ndarray) -> np.ndarray:
-    """bool[n]: which of f32[n, D] are NaN, what a clip lacks."""
-    return np.isnan(rows).all(axis=1)
 
 
 def without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:

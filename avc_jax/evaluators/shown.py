@@ -10,9 +10,8 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data import files, still
-from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile
-from avc_jax.data.moments import Format, make_format
+from avc_jax.data.moments import Format, evaluation_format
 from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.processes import count_cores
@@ -44,18 +43,18 @@ class Media(NamedTuple):
 
 def read(setting: Setting, clips: np.ndarray) -> Media:
     """The frame in the middle of held-out clips int[n], and the sound around it; the ledger of bad files is left alone."""
-    own, clips = make_format(setting.config), np.unique(clips)
+    own, clips = evaluation_format(setting.config), np.unique(clips)
     form = dataclasses.replace(own, short_side=SIDE, size=SIDE, window_s=min(own.window_s, WINDOW_S), frame_choice="any")
-    return (_of_items if hasattr(setting.heldout, "items") else _of_videos)(setting, clips, form)
+    return (_of_videos if setting.heldout.holds_pairs else _of_items)(setting, clips, form)
 
 
 def _of_videos(setting: Setting, clips: np.ndarray, form: Format) -> Media:
     """Of a source whose clips have frames and sounds: files or records."""
     source = setting.heldout
-    reader = visits.Reader(source, Plan(max(1, len(source.clips)), seed=0, batch_size=1), form,
-                           Quarantine(None, source.num_files, 1.0), pairing="none")
-    parts = list(read_in_parallel(lambda number: reader.centre(int(clips[number])), len(clips), form, ahead=_AT_ONCE,
-                                  threads=setting.config.data.decode_threads, stored_side=source.stored_side))
+    reader = source.reader(Plan(max(1, len(source.clips)), seed=0, batch_size=1), form, Quarantine(None, source.num_files, 1.0),
+                           ("frame", "waveform"))
+    parts = list(read_in_parallel(lambda number: reader.whole(int(clips[number])), len(clips), reader.shapes, ahead=_AT_ONCE,
+                                  threads=setting.config.data.decode_threads, cut=reader.cut))
     clip, frame, waveform = (np.concatenate([part[name] for part in parts]) for name in ("clip", "frame", "waveform"))
     there = np.ones(len(clip), bool)
     return Media({int(number): row for row, number in enumerate(clip)},
@@ -91,8 +90,9 @@ def _of_items(setting: Setting, clips: np.ndarray, form: Format) -> Media:
     frame, waveform = np.zeros((len(kept), form.size, form.size, 3), np.uint8), np.zeros((len(kept), form.samples), np.int16)
     for whole, found in ((frame, frames), (waveform, sounds)):
         for row, place in enumerate(kept):
-            if found[place] is not None:
-                whole[row] = found[place]
+            value = found[place]
+            if value is not None:
+                whole[row] = value
     return Media({int(clips[place]): row for row, place in enumerate(kept)},
                  dict(frame=frame, waveform=waveform, seen=seen, heard=heard, rate_hz=form.rate_hz))
 

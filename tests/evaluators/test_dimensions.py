@@ -79,8 +79,8 @@ def test_planted_concepts_are_found_and_noise_makes_few(tmp_path):
     asked = evaluator(tmp_path, labelled(tmp_path), dimensions__f1=0.5)
     assert asked.missing() is None
     trained, untrained = asked(asking.network(name="trained")), asked(asking.network(name="untrained"))
-    assert {(row["dimension"], row["word"]) for row in trained["found"]} == {(0, "bell"), (1, "drum")}
-    assert trained["found"][0]["f1"] == pytest.approx(2 * 8 / (8 + 20))  # eight of the twenty clips, a tenth of all
+    assert {(row["dimension"], row["word"]) for row in trained["best"]} == {(0, "bell"), (1, "drum")}
+    assert trained["best"][0]["f1"] == pytest.approx(2 * 8 / (8 + 20))  # eight of the twenty clips, a tenth of all
     assert (trained["concepts"], trained["different"], untrained["concepts"]) == (2, 2, 0)
     assert trained["shuffled_concepts"] < 1
     rows = asked.rows(trained, untrained)
@@ -94,7 +94,7 @@ def test_clips_that_lack_sound_or_picture_are_left_out(tmp_path):
         return found | {"audio": found["audio"] * np.nan} if clip.file % 8 == 1 else found
 
     found = evaluator(tmp_path, labelled(tmp_path), answer, dimensions__f1=0.4)(asking.network())
-    assert found["clips"] == 70 and {row["dimension"] for row in found["found"]} == {0, 1}
+    assert found["clips"] == 70 and {row["dimension"] for row in found["best"]} == {0, 1}
 
 
 def test_what_cannot_be_named_is_said_before(tmp_path):

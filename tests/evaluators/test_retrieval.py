@@ -266,6 +266,8 @@ def test_retrieval_tells_a_network_that_knows_from_one_that_does_not(tmp_path):
         assert abs(untrained["directions"][direction]["ndcg"] - found["chance"]) < 0.1, direction
     assert trained["directions"]["image to sound"]["recall"]["1"] > 0.9
     assert trained["directions"]["image to sound"]["median_rank"] == 1
+    assert trained["recall_at_1"] == {f"{a}_to_{b}": trained["directions"][f"{a} to {b}"]["recall"]["1"]
+                                      for a, b in (("image", "sound"), ("sound", "image"))}
     assert "recall" not in trained["directions"]["image to image"]
     rows = asked.rows(trained, untrained)
     assert len(rows) == 4 + 2 * 4
