@@ -12,6 +12,10 @@ import numpy as np
 OPENL3_HOP, OPENL3_LINEAR_FFT, OPENL3_MEL_FFT = 242, 512, 2048
 _FLOOR = 1e-20  # the square of its smallest amplitude
 
+# AVLnet's sizes in samples, made for 16 kHz: 25 ms and 10 ms.
+MEL40_RATE_HZ, MEL40_WINDOW, MEL40_HOP = 16000, 400, 160
+_MEL40_FLOOR = 1e-10  # of the power
+
 
 def front_end(config) -> Callable[[jax.Array], jax.Array]:
     """What the section `audio` of a checked config asks for: f32[B, N] of full scale 1 -> f32[B, F, T]."""
@@ -21,6 +25,8 @@ def front_end(config) -> Callable[[jax.Array], jax.Array]:
                                  scale=config.log_scale)
     if config.front_end == "linear":
         return openl3_linear
+    if config.front_end == "mel40":
+        return functools.partial(mel40, border=config.mel40_border, window=config.mel40_window)
     return functools.partial(openl3_mel, rate_hz=config.rate_hz, mels=int(config.front_end.removeprefix("mel")),
                              form=config.mel_form)
 
@@ -31,7 +37,9 @@ def row_hz(config, rows: int) -> np.ndarray:
         return np.linspace(0, config.rate_hz / 2, rows)
     import librosa
 
-    return librosa.mel_frequencies(rows + 2, fmin=0, fmax=config.rate_hz / 2, htk=config.mel_form == "kapre")[1:-1]
+    own = config.front_end == "mel40"
+    return librosa.mel_frequencies(rows + 2, fmin=20 if own else 0, fmax=config.rate_hz / 2,
+                                   htk=config.mel_form == "kapre" and not own)[1:-1]
 
 
 def stft_sizes(rate_hz: int, window_s: float, hop_s: float, fft_length: int = 0) -> tuple[int, int, int]:
@@ -55,10 +63,14 @@ def stft(waveform: jax.Array, window: int, hop: int, fft_length: int) -> jax.Arr
     Returns:
       c64[B, F, T] with F = fft_length // 2 + 1 bins from 0 Hz to half the rate, T = 1 + (N - window) // hop.
     """
-    frames = num_stft_frames(waveform.shape[-1], window, hop)
-    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
-    index = np.arange(frames)[:, None] * hop + np.arange(window)[None, :]
-    return jnp.fft.rfft(waveform[:, index] * hann, n=fft_length).swapaxes(1, 2)
+    return _stft(waveform, (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)), hop, fft_length)
+
+
+def _stft(waveform: jax.Array, taper: np.ndarray, hop: int, fft_length: int) -> jax.Array:
+    """As `stft`, with any window f[window]."""
+    frames = num_stft_frames(waveform.shape[-1], len(taper), hop)
+    index = np.arange(frames)[:, None] * hop + np.arange(len(taper))[None, :]
+    return jnp.fft.rfft(waveform[:, index] * taper.astype(np.float32), n=fft_length).swapaxes(1, 2)
 
 
 def log_spectrogram(waveform: jax.Array, *, window: int, hop: int, fft_length: int, floor: float = 1e-12,
@@ -100,15 +112,61 @@ def openl3_mel(waveform: jax.Array, *, rate_hz: int, mels: int, form: str = "kap
     return _decibels(weigh(power) if form == "kapre" else weigh(jnp.sqrt(jnp.maximum(power, _FLOOR))) ** 2)
 
 
+def mel40(waveform: jax.Array, length: jax.Array | None = None, *, border: str = "reflect",
+          window: str = "symmetric") -> jax.Array:
+    """AVLnet's spectrogram of sounds at 16 kHz: f32[B, N] -> f32[B, 40, 1 + N // 160], decibels from -80 to 0.
+
+    The mean is taken off and high frequencies are raised (pre-emphasis of 0.97); power of 25 ms every 10 ms, centred on every
+    160th sample; 40 Slaney mels from 20 to 8000 Hz; decibels relative to the largest of the sound. A silent sound is 0
+    everywhere, as loud as a peak (arXiv:2006.09199 and its released code; 1e-10 is the smallest power).
+
+    Args:
+      waveform: full scale = 1.
+      length: int32[B], how many samples there are of each sound; what follows them has no influence, and frames from
+        1 + length // 160 on (all, if length is 0) are 0. None: all samples.
+      border: how the sound goes on before its beginning and after its end: mirrored (reflect; librosa before 0.10, which released
+        weights were trained with), or zeros.
+      window: Hamming's window, symmetric (as the released code gets it) or periodic.
+    """
+    samples = waveform.shape[-1]
+    count = jnp.full(waveform.shape[:1], samples) if length is None else length
+    within = jnp.arange(samples) < count[:, None]
+    mean = jnp.sum(jnp.where(within, waveform, 0.0), 1) / jnp.maximum(count, 1)
+    centred = jnp.where(within, waveform - mean[:, None], 0.0)
+    raised = jnp.where(within, centred - 0.97 * jnp.pad(centred, ((0, 0), (1, 0)))[:, :-1], 0.0)
+    padded = _mirrored(raised, count, MEL40_WINDOW // 2) if border == "reflect" else jnp.pad(
+        raised, ((0, 0), (MEL40_WINDOW // 2,) * 2))
+    steps = MEL40_WINDOW - (window == "symmetric")
+    hamming = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(MEL40_WINDOW) / steps)
+    filters = _mel_filters(MEL40_RATE_HZ, MEL40_WINDOW, 40, False, 20.0)
+    power = jnp.einsum("mf,bft->bmt", filters, _power(_stft(padded, hamming, MEL40_HOP, MEL40_WINDOW)), precision="highest")
+    level = (10 / np.log(10)) * jnp.log(jnp.maximum(power, _MEL40_FLOOR))
+    frames = jnp.arange(level.shape[-1]) <= (count // MEL40_HOP)[:, None]
+    sounding = (frames & (count > 0)[:, None])[:, None]
+    peak = jnp.max(jnp.where(sounding, level, -jnp.inf), (1, 2), keepdims=True)
+    return jnp.where(sounding, jnp.maximum(level - jnp.where(jnp.isfinite(peak), peak, 0.0), -80.0), 0.0)
+
+
+def _mirrored(sound: jax.Array, count: jax.Array, around: int) -> jax.Array:
+    """f32[B, N] with `around` more samples on both sides, mirrored at the first and at the last of count int32[B] samples.
+
+    Sounds shorter than that go to and fro between their ends.
+    """
+    place = jnp.arange(-around, sound.shape[-1] + around)
+    way = jnp.maximum(2 * (count - 1), 1)[:, None]
+    turned = jnp.mod(place, way)
+    return jnp.take_along_axis(sound, jnp.minimum(turned, way - turned), axis=1)
+
+
 @functools.cache
-def _mel_filters(rate_hz: int, fft_length: int, mels: int, htk: bool) -> np.ndarray:
-    """f32[mels, fft_length // 2 + 1] triangles of equal area on the HTK or the Slaney scale."""
+def _mel_filters(rate_hz: int, fft_length: int, mels: int, htk: bool, lowest_hz: float = 0.0) -> np.ndarray:
+    """f32[mels, fft_length // 2 + 1] triangles of equal area on the HTK or the Slaney scale, from lowest_hz to half the rate."""
     from librosa import filters  # takes a second, and few need it
 
     with warnings.catch_warnings():
         # The lowest of 256 filters are narrower than a bin and stay empty, as they were when the published weights were trained.
         warnings.filterwarnings("ignore", "Empty filters detected", UserWarning)
-        return filters.mel(sr=rate_hz, n_fft=fft_length, n_mels=mels, htk=htk, norm="slaney")
+        return filters.mel(sr=rate_hz, n_fft=fft_length, n_mels=mels, fmin=lowest_hz, htk=htk, norm="slaney")
 
 
 def _power(spectrum: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from avc_jax import errors
-from avc_jax.schema import SECTIONS, Key, nearest, schema
+from avc_jax.schema import ITEM_SOURCES, SECTIONS, Key, nearest, schema
 
 
 def default(system: str) -> ml_collections.ConfigDict:
@@ -77,12 +77,16 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         if train.batch_size % divisor:
             raise errors.ConfigError(f"config.train.batch_size: found {train.batch_size}, expected a multiple of "
                                      f"{name} = {divisor}.")
+    _check_items(data)
     window = round(config.audio.stft_window_s * config.audio.rate_hz)
     if config.audio.fft_length and config.audio.fft_length < window:
         raise errors.ConfigError(f"config.audio.fft_length: found {config.audio.fft_length}, expected 0 or at least "
                                  f"the {window} samples of the window.")
     samples = round(data.window_s * config.audio.rate_hz)
-    if config.audio.front_end != "log" and samples < 2048:
+    if config.audio.front_end == "mel40" and config.audio.rate_hz != 16000:
+        raise errors.ConfigError(f"config.audio.rate_hz: found {config.audio.rate_hz}, expected 16000, which "
+                                 "config.audio.front_end=mel40 is made for.")
+    if config.audio.front_end not in ("log", "mel40") and samples < 2048:
         raise errors.ConfigError(f"config.data.window_s: found {data.window_s} s = {samples} samples, expected at least the 2048 "
                                  f"of config.audio.front_end={config.audio.front_end}.")
     if data.window_s < config.audio.stft_window_s:
@@ -95,6 +99,23 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
             raise errors.ConfigError(f"config.{path}: found {(low, high)}, expected the smaller number first.")
     if abs(sum(data.split_fractions) - 1) > 1e-6:
         raise errors.ConfigError(f"config.data.split_fractions: found {data.split_fractions}, expected a sum of 1.")
+
+
+def _check_items(data) -> None:
+    """The rules of sources of items."""
+    if data.source not in ITEM_SOURCES:
+        return
+    if data.pairing != "none":
+        raise errors.ConfigError(f"config.data.pairing: found {data.pairing!r}, expected none: config.data.source={data.source} "
+                                 "gives true pairs only, and the loss compares them with each other.")
+    sounds = {"howto100m": "spectrogram", "clip_pickles": "spectrogram", "spoken_captions": "waveform"}
+    expected = sounds.get(data.source, data.sound)
+    if data.sound != expected:
+        raise errors.ConfigError(f"config.data.sound: found {data.sound!r}, expected {expected}: so config.data.source="
+                                 f"{data.source} holds its sounds.")
+    if data.clip_choice == "captions" and data.source == "howto100m" and not data.captions:
+        raise errors.ConfigError("config.data.captions is empty, and config.data.clip_choice=captions takes clips around them: "
+                                 "name the file of captions, or choose random clips.")
 
 
 def _unknown(path: str, keys_of: dict[str, dict[str, Key]]) -> str:

@@ -31,24 +31,45 @@ class Key:
     free: bool = False
 
 
+# The sources of avc_jax/data/items.
+ITEM_SOURCES = ("features", "howto100m", "clip_pickles", "spoken_captions")
+
 # What only says which clips there are may change on resume: the work directory knows the list of clips by its digest.
 _DATA = dict(
-    source=Key("folder", "Where clips come from: files in a folder, records made of them by avc_jax.prepare, or demo clips "
-               "rendered into the folder first.", choices=("folder", "records", "rendered"), free=True),
-    root=Key("", "Folder that holds the videos (searched recursively), or the records.", free=True),
-    manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found.",
-                 free=True),
+    source=Key("folder", "Where clips come from: files in a folder, records made of them by avc_jax.prepare, demo clips rendered "
+               "into the folder first; or items (docs/items.md): features of videos made by avc_jax.features, HowTo100M's "
+               "published features, pickles of clips, or pictures with spoken captions.",
+               choices=("folder", "records", "rendered", *ITEM_SOURCES), free=True),
+    root=Key("", "Folder that holds the videos (searched recursively), the records, or the items.", free=True),
+    manifest=Key("", "CSV beside or inside root with path[,split,label,start_s,end_s]; empty: every video found, or the list "
+                 "that the layout of the items has.", free=True),
     split=Key("train", "Split to train on: train, validation, test, all, or a name in the manifest."),
     evaluate_split=Key("heldout", "Split to evaluate on; heldout means every clip that is not in data.split.",
                        free=True),
     split_fractions=Key((0.8, 0.1, 0.1), "Shares of train, validation, test, by a stable hash of the path, where "
                         "no manifest gives splits.", low=0.0, high=1.0, free=True),
-    pairing=Key("independent", "How false pairs are made: sound of another file (independent, the paper), or the "
-                "batch's own sounds rolled by one (shared: half the cost).", choices=("independent", "shared")),
-    pairs_per_visit=Key(1, "Pairs taken from one visit to a file; they land in different batches.", low=1, high=1000),
+    pairing=Key("independent", "How false pairs are made: sound of another file (independent, the paper), the batch's own sounds "
+                "rolled by one (shared: half the cost), or none, where the loss compares all rows of a batch with each other.",
+                choices=("independent", "shared", "none")),
+    pairs_per_visit=Key(1, "Pairs taken from one visit to a file; they land in different batches, see data.together.", low=1,
+                        high=1000),
+    together=Key(False, "The pairs of one visit land in one batch, as AVLnet's 32 clips of a film do."),
     frame_choice=Key("any", "Which frames pairs are drawn from: any of the clip, or only key frames (the last one before "
                      "the moment), which are read two to three times as fast but are few.", choices=("any", "keyframe")),
     window_s=Key(1.0, "Length of the sound of a pair, in seconds.", low=0.05, high=60.0),
+    sound=Key("waveform", "Items: sounds are decoded from media (waveform), or read as stored log-mel spectrograms.",
+              choices=("waveform", "spectrogram")),
+    streams=Key("2d+3d", "Items: which stored features of the picture make a video, in this order.",
+                choices=("2d+3d", "2d", "3d")),
+    clip_choice=Key("random", "Items: what training takes of a film: windows of window_s (random), captions with what is around "
+                    "them (captions), or its beginning with all of its features (whole). Clips that are stored as clips, and "
+                    "spoken captions, are whole in any case.", choices=("random", "captions", "whole")),
+    min_clip_s=Key(8.0, "clip_choice=captions: a caption takes in its neighbours until it is this long, in seconds; AVLnet-Text: "
+                   "8 with branches of their own, 10 with fusion.", low=0.0, high=3600.0),
+    captions=Key("", "Items: file of captions (JSON, pickle or CSV), beside or inside root; empty: none, or those of the layout.",
+                 free=True),
+    word_vectors=Key("", "Items: file of word2vec vectors, in its binary or text format.", free=True),
+    max_words=Key(20, "Items: words of a caption that are kept.", low=1, high=1000),
     frame_short_side=Key(256, "Frames are scaled so that the shorter side has this many pixels.", low=8, high=4096),
     frame_size=Key(224, "Side of the square crop, in pixels.", low=8, high=4096),
     quarantine_budget=Key(0.05, "Share of files that may be bad before the run stops (one file always may, unless 0).",
@@ -61,10 +82,15 @@ _DATA = dict(
 _AUDIO = dict(
     rate_hz=Key(48000, "Sounds are resampled to this rate, mono.", low=1000, high=192000),
     front_end=Key("log", "log: log-magnitudes of an STFT with the keys below (the paper); linear, mel128, mel256: the inputs of "
-                  "OpenL3, in decibels, with its FFT of 512 (linear) or 2048 and its hop of 242 samples.",
-                  choices=("log", "linear", "mel128", "mel256")),
+                  "OpenL3, in decibels, with its FFT of 512 (linear) or 2048 and its hop of 242 samples; mel40: AVLnet's and "
+                  "ResDAVEnet's 40 mel bands in decibels, at 16 kHz.",
+                  choices=("log", "linear", "mel128", "mel256", "mel40")),
     mel_form=Key("kapre", "front_end=mel*: as OpenL3's published weights were trained with (kapre), or as its later front end "
                  "(librosa; librosa_reflect with a librosa before 0.10).", choices=("kapre", "librosa", "librosa_reflect")),
+    mel40_border=Key("reflect", "front_end=mel40: how a sound goes on beyond its ends: mirrored (reflect: a librosa before 0.10, "
+                     "as for AVLnet's and ResDAVEnet's weights) or zeros (later ones).", choices=("reflect", "zeros")),
+    mel40_window=Key("symmetric", "front_end=mel40: Hamming's window of 400 samples, symmetric (as the published code makes it) "
+                     "or periodic.", choices=("symmetric", "periodic")),
     stft_window_s=Key(0.01, "Length of the STFT window (periodic Hann), in seconds.", low=0.001, high=0.2),
     stft_hop_s=Key(0.005, "Step between STFT windows, in seconds.", low=0.0005, high=0.2),
     fft_length=Key(0, "FFT length in samples; 0: the next power of two of the window.", low=0, high=65536),
@@ -139,6 +165,8 @@ _EVALUATE = dict(
     max_clips=Key(2000, "Clips scored by an evaluation during training; the last one and --mode=evaluate score all; "
                   "0: always all.", low=0, high=10**9, free=True),
     seed=Key(0, "Seed of the moments and false pairs that are scored.", low=0, high=2**31 - 1, free=True),
+    window_s=Key(0.0, "Length of the sounds that evaluation sees, in seconds; 0: data.window_s. AVLnet: 51.2 for YouCook2, 30.72 "
+                 "for MSR-VTT.", low=0.0, high=600.0, free=True),
     pairs_on_page=Key(16, "True and false pairs shown on the report page.", low=0, high=200, free=True),
 )
 
@@ -239,6 +267,9 @@ SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, init=_INIT, optimize
 def schema(system: str) -> dict[str, dict[str, Key]]:
     """section -> key -> Key, with the section `system` as the file of that system declares it (`CONFIG`).
 
+    What a system needs of the other sections to be what it was published as are its `DEFAULTS`, "section.key" -> value, if it has
+    any.
+
     Raises:
       ConfigError: there is no such system.
     """
@@ -250,7 +281,11 @@ def schema(system: str) -> dict[str, dict[str, Key]]:
             + nearest(system, systems.names()))
     module = importlib.import_module(f"avc_jax.systems.{system}")
     own = dict(name=Key(system, "Which system: a file of avc_jax/systems.", choices=tuple(systems.names())))
-    return {"system": own | module.CONFIG, **SECTIONS}
+    sections = {"system": own | module.CONFIG, **SECTIONS}
+    for path, value in getattr(module, "DEFAULTS", {}).items():
+        section, key = path.split(".")
+        sections[section] = sections[section] | {key: dataclasses.replace(sections[section][key], default=value)}
+    return sections
 
 
 def nearest(found: Any, names: Any) -> str:

@@ -154,3 +154,60 @@ def test_a_sine_peaks_in_the_mel_band_around_it(mels, hz):
     edges = np.linspace(0, 2595 * np.log10(1 + 24000 / 700), mels + 2)  # the HTK scale
     band = edges.searchsorted(2595 * np.log10(1 + hz / 700)) - 1
     assert abs(image[:, 100].argmax() - band) <= 1
+
+
+# AVLnet's input ----------------------------------------------------------------------------------------------------------
+
+NOISE = 0.1 * np.random.default_rng(5).normal(size=(3, 16000)).astype(np.float32)
+
+
+def test_ten_seconds_are_1001_frames_of_40_bands_from_minus_80_decibels_to_0():
+    waveform = 0.1 * np.random.default_rng(6).normal(size=(1, 160000)).astype(np.float32)
+    image = np.asarray(audio.mel40(waveform))
+    assert image.shape == (1, 40, 1001)
+    assert image.max() == 0
+    assert image.min() >= -80
+
+
+def test_a_tone_is_loudest_in_its_band_and_loudness_does_not_matter():
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)[None]
+    image = np.asarray(audio.mel40(tone))
+    assert image.shape == (1, 40, 101)
+    librosa = pytest.importorskip("librosa")
+    middles = librosa.mel_frequencies(42, fmin=20, fmax=8000)[1:-1]
+    assert abs(middles[image[0, :, 50].argmax()] - 1000) < 100
+    np.testing.assert_allclose(audio.mel40(0.1 * tone)[:, :, 5:-5], image[:, :, 5:-5], atol=0.05)
+
+
+@pytest.mark.parametrize("border", ["reflect", "zeros"])
+@pytest.mark.parametrize("samples", [1, 2, 150, 399, 400, 4000, 7777, 15999, 16000])
+def test_what_follows_the_length_has_no_influence(border, samples):
+    rng = np.random.default_rng(samples)
+    padded = np.concatenate([NOISE[0, :samples], rng.normal(size=16000 - samples)]).astype(np.float32)
+    found = np.asarray(audio.mel40(padded[None], np.array([samples]), border=border))[0]
+    frames = 1 + samples // 160
+    np.testing.assert_allclose(found[:, :frames], audio.mel40(padded[None, :samples], border=border)[0], atol=2e-3)
+    assert (found[:, frames:] == 0).all()
+
+
+def test_a_missing_sound_is_zeros_and_leaves_its_neighbours_alone():
+    found = np.asarray(audio.mel40(NOISE, np.array([16000, 0, 8000])))
+    assert (found[1] == 0).all()
+    np.testing.assert_allclose(found[0], audio.mel40(NOISE[:1])[0], atol=1e-4)
+
+
+def test_symmetric_and_periodic_windows_differ_a_little():
+    symmetric, periodic = (np.asarray(audio.mel40(NOISE, window=window)) for window in ("symmetric", "periodic"))
+    assert 1e-4 < np.abs(symmetric - periodic).max() < 1
+
+
+def test_rows_of_avlnets_input_have_the_middles_of_its_bands():
+    from avc_jax import config
+
+    section = config.default("l3net").audio
+    section.front_end, section.rate_hz = "mel40", 16000
+    hz = audio.row_hz(section, 40)
+    assert hz.shape == (40,)
+    assert 20 < hz[0] < 100
+    assert 7000 < hz[-1] < 8000
+    assert jax.eval_shape(audio.front_end(section), jnp.zeros((2, 1600))).shape == (2, 40, 11)

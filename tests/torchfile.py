@@ -1,4 +1,4 @@
-"""Writes files as torch.save does, without PyTorch: a zip archive of a pickle that names its functions, and of raw storages."""
+"""Writes files as torch.save does, without PyTorch: pickles that name their functions, and raw storages."""
 
 import io
 import pickle
@@ -47,6 +47,19 @@ def write(path: Path, tree: Any, *, folder: str = "archive", extra: Mapping[str,
     return path
 
 
+def write_before_1_6(path: Path, tree: Any, *, little_endian: bool = True) -> Path:
+    """Writes what PyTorch before 1.6 did: pickles of a number, a version, the machine, the tree and its keys; then storages."""
+    with open(path, "wb") as file, _PyTorchsNames() as names:
+        storages: dict[str, Storage] = {}
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": little_endian, "type_sizes": {"int": 4}}):
+            pickle.dump(part, file, protocol=2)
+        _Pickler(file, names, storages, before_1_6=True).dump(tree)
+        pickle.dump(list(storages), file, protocol=2)
+        for storage in storages.values():
+            file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
+    return path
+
+
 class _PyTorchsNames:
     """Stands in for PyTorch's modules while a pickle is written, which looks up every name that it mentions."""
 
@@ -73,16 +86,16 @@ class _PyTorchsNames:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage]):
+    def __init__(self, buffer, names: types.ModuleType, storages: dict[str, Storage], before_1_6: bool = False):
         super().__init__(buffer, protocol=2)
-        self._names, self._storages = names, storages
+        self._names, self._storages, self._last = names, storages, (None,) if before_1_6 else ()
 
     def persistent_id(self, value):
         if not isinstance(value, Storage):
             return None
         key = next((key for key, known in self._storages.items() if known is value), str(len(self._storages)))
         self._storages[key] = value
-        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size)
+        return ("storage", getattr(self._names, STORAGES[value.array.dtype.name]), key, "cpu", value.array.size, *self._last)
 
     def reducer_override(self, value):
         if isinstance(value, np.ndarray):

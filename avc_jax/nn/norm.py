@@ -16,12 +16,15 @@ class BatchNorm(nn.Module):
       group_size: rows per group; 0 = the whole batch. A batch smaller than a group is one group.
       momentum: share of the old running statistics kept at each step.
       epsilon: added to the variance.
+      unbiased: the running variance averages sums of squares over n - 1 instead of n, as PyTorch's does; the batch is still
+        divided by the root of the mean over n.
       dtype: dtype of the output; statistics are always float32.
     """
 
     group_size: int = 0
     momentum: float = 0.99
     epsilon: float = 1e-3
+    unbiased: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -46,7 +49,9 @@ class BatchNorm(nn.Module):
         if not self.is_initializing():
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1 - keep) * mean.mean(0)
-            running_var.value = keep * running_var.value + (1 - keep) * var.mean(0)
+            count = grouped.size / (grouped.shape[0] * channels)
+            spread = count / max(count - 1, 1) if self.unbiased else 1.0
+            running_var.value = keep * running_var.value + (1 - keep) * spread * var.mean(0)
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
         shape = (grouped.shape[0],) + (1,) * len(axes) + (channels,)

@@ -1,4 +1,4 @@
-"""Max-pooling over 2x2 windows, with a gradient that every processor computes quickly."""
+"""Pooling: the maximum of 2x2 windows, with a gradient that every processor computes quickly, and means over time."""
 
 import flax.linen as nn
 import jax
@@ -45,3 +45,20 @@ def _spread(x: jax.Array, grad: jax.Array) -> jax.Array:
 
 
 max_pool.defvjp(_forward, _backward)
+
+
+def valid_positions(length: jax.Array, frames: int, positions: int) -> jax.Array:
+    """int32[B]: of the positions that a network makes of `frames` frames how many are of the first `length`; at least one.
+
+    A position that padding has a part in is none of them, as in AVLnet's and ResDAVEnet's code.
+    """
+    return jnp.maximum(1, length // round(frames / positions))
+
+
+def mean_over_time(x: jax.Array, count: jax.Array | None = None) -> jax.Array:
+    """f[B, T, C] -> f32[B, C]: the mean over the first count int32[B] positions, or with None over all."""
+    x = x.astype(jnp.float32)
+    if count is None:
+        return x.mean(1)
+    within = (jnp.arange(x.shape[1]) < count[:, None])[..., None]
+    return jnp.sum(jnp.where(within, x, 0.0), 1) / count[:, None]

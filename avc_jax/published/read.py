@@ -8,7 +8,7 @@ import numpy as np
 from avc_jax import errors
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number 0x1950a86a20f9469cfc6c, pickled
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -27,13 +27,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
         return keras.read(path)
     if start.startswith(_PYTORCH_BEFORE_1_6):
-        raise errors.DataError(f"{path} has the layout of PyTorch before 1.6; load it in PyTorch and torch.save it again.")
+        from avc_jax.published import pytorch
+
+        return pytorch.read(path)
     if zipfile.is_zipfile(path):
         return _read_zip(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    raise errors.DataError(f"{path} is of no format that is read: expected HDF5 of Keras (.h5), a state dict of PyTorch 1.6 or "
-                           "later (.pth, .pt, .tar, .bin), .safetensors or .npz.")
+    raise errors.DataError(f"{path} is of no format that is read: expected HDF5 of Keras (.h5), a state dict of PyTorch "
+                           "(.pth, .pt, .tar, .bin), .safetensors or .npz.")
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -48,7 +50,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
                                f"{', '.join(names[:5]) or 'nothing'}.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            return _unwrapped(dict(arrays))
     except (OSError, ValueError) as error:
         raise errors.DataError(f"{path} cannot be read as .npz: {error}") from error
 
@@ -58,6 +60,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        return _unwrapped(load_file(path))
     except (OSError, SafetensorError) as error:
         raise errors.DataError(f"{path} cannot be read as safetensors: {error}.") from error
+
+
+def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays without the `module.` that PyTorch's DataParallel put before all of their names."""
+    wrapped = bool(arrays) and all(name.startswith("module.") for name in arrays)
+    return {name.removeprefix("module."): array for name, array in arrays.items()} if wrapped else arrays

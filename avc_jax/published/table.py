@@ -17,18 +17,37 @@ class Entry:
     Attributes:
       theirs: its name in the published checkpoint.
       ours: its path.
-      axes: our axes, as numbers of theirs, such as (2, 3, 1, 0) from PyTorch's OIHW kernels to HWIO; None: as they are.
+      axes: our axes, as numbers of theirs, such as (2, 3, 1, 0) from PyTorch's OIHW kernels to HWIO; None: as they are. Those
+        of theirs that are not among them have length one, and we do without: (3, 1, 0) of a kernel over 1 x W.
     """
 
     theirs: str
     ours: str
     axes: tuple[int, ...] | None = None
 
+    @property
+    def _order(self) -> tuple[int, ...]:
+        """All of their axes: ours, and then those that we do without."""
+        axes = self.axes or ()
+        return (*axes, *(axis for axis in range(max(axes)) if axis not in axes))
+
+    def fits(self, shape: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+        """Whether an array of theirs of a shape becomes ours of another."""
+        if self.axes is None:
+            return shape == ours
+        return len(shape) == len(self._order) and tuple(shape[axis] for axis in self._order) == ours + (1,) * (
+            len(shape) - len(ours))
+
     def to_ours(self, array: np.ndarray) -> np.ndarray:
-        return array if self.axes is None else array.transpose(self.axes)
+        if self.axes is None:
+            return array
+        moved = array.transpose(self._order)
+        return moved.reshape(moved.shape[:len(self.axes)])
 
     def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        return array if self.axes is None else array.transpose(np.argsort(self.axes))
+        if self.axes is None:
+            return array
+        return array.reshape(array.shape + (1,) * (len(self._order) - array.ndim)).transpose(np.argsort(self._order))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +88,11 @@ def keras_norm(theirs: str, ours: str) -> list[Entry]:
 def torch_conv(theirs: str, ours: str) -> list[Entry]:
     """A two-dimensional convolution of PyTorch, with its bias."""
     return [Entry(f"{theirs}.weight", f"params/{ours}/kernel", (2, 3, 1, 0)), Entry(f"{theirs}.bias", f"params/{ours}/bias")]
+
+
+def torch_linear(theirs: str, ours: str) -> list[Entry]:
+    """A linear layer of PyTorch, with its bias."""
+    return [Entry(f"{theirs}.weight", f"params/{ours}/kernel", (1, 0)), Entry(f"{theirs}.bias", f"params/{ours}/bias")]
 
 
 def torch_norm(theirs: str, ours: str) -> list[Entry]:

@@ -42,8 +42,8 @@ def misfits(arrays: Arrays, kind: Checkpoint, shapes: Mapping[str, Any]) -> list
     for entry in kind.entries:
         if entry.theirs not in arrays:
             continue
-        array, wanted = arrays[entry.theirs], shapes[entry.ours].shape
-        if array.ndim != len(wanted) or entry.to_ours(array).shape != tuple(wanted):
+        array, wanted = arrays[entry.theirs], tuple(shapes[entry.ours].shape)
+        if not entry.fits(array.shape, wanted):
             expected = entry.to_theirs(np.broadcast_to(np.float32(0), wanted)).shape
             lines.append(f"misshapen: {entry.theirs} is {_form(array)}, expected {list(expected)} (our {entry.ours}).")
         elif not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":

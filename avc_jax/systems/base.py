@@ -62,6 +62,21 @@ class Parts:
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How near examples are where a product of two vectors does not say it.
+
+    Attributes:
+      sides: (variables, batch) -> modality -> what of it is compared, a tree of arrays whose first axis is that of the batch; of
+        the modalities that the batch holds the inputs of. Inference mode.
+      score: such a tree of n videos under "video" and one of m sounds under "audio" -> f32[n, m]. It holds a number for each
+        place and moment of each pair, so who calls it chooses small n and m.
+    """
+
+    sides: Callable[[Variables, Batch], dict[str, Any]]
+    score: Callable[[Mapping[str, Any]], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
 class Objective:
     """What can be trained: all that the training step asks for.
 
@@ -99,6 +114,7 @@ class System(Objective):
         middle is half of that from the edge. A modality that is not there: its cells cover the input.
       places: (variables, batch) -> f32[B, H, W, D], each cell of the frame's map in the space of the embeddings, to be compared
         with that of a sound; None where there is no such space. Inference mode.
+      compare: how near sounds and pictures are where it is not the product of their embeddings; None where it is.
     """
 
     embed: Callable[[Variables, Batch], dict[str, jax.Array]]
@@ -112,12 +128,25 @@ class System(Objective):
     checkpoint_keys: Mapping[str, Checkpoint] = dataclasses.field(default_factory=dict)
     cells: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     places: Callable[[Variables, Batch], jax.Array] | None = None
+    compare: Comparison | None = None
 
 
 def shapes_of(system: System) -> Variables:
     """The shapes of a system's variables, without computing them."""
     batch = {name: jax.ShapeDtypeStruct((2, *feature.shape), feature.dtype) for name, feature in system.features.items()}
     return dict(jax.eval_shape(system.init, jax.random.key(0), batch))
+
+
+def check_groups(config) -> None:
+    """Checks that the rows of a training batch split into the groups of normalisation of a checked config.
+
+    Raises:
+      ConfigError: they do not.
+    """
+    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
+    if group and rows > group and rows % group:
+        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
+                                 "config.train.batch_size / config.train.accumulate.")
 
 
 def without(system: System, modalities: Collection[str]) -> System:
@@ -133,5 +162,5 @@ def without(system: System, modalities: Collection[str]) -> System:
                                  "It embeds.")
 
     features = {name: feature for name, feature in system.features.items() if feature.modality not in modalities}
-    return dataclasses.replace(system, features=features, loss=refuse, score=refuse, common_space=False, directions=(),
-                               parts=None, places=None)
+    return dataclasses.replace(system, features=features, loss=refuse, score=system.score and refuse, common_space=False,
+                               directions=(), parts=None, places=None)

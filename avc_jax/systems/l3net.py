@@ -7,12 +7,13 @@ Cramer, Wu, Salamon & Bello, "Look, Listen, and Learn More", ICASSP 2019 (OpenL3
 
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from avc_jax import audio, augment, errors, losses
+from avc_jax import audio, augment, losses
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool, pool_to_grid
 from avc_jax.published.table import Checkpoint, Entry, keras_layer, keras_name, keras_norm, torch_conv, torch_norm
 from avc_jax.schema import Key
@@ -175,13 +176,6 @@ def network(config) -> L3Net:
     )
 
 
-def _check_groups(config) -> None:
-    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
-    if group and rows > group and rows % group:
-        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
-                                 "config.train.batch_size / config.train.accumulate.")
-
-
 def _present(batch, spectrogram: Callable[[jax.Array], jax.Array]):
     """(modality, network input) of each half of an example that is there."""
     if "frame" in batch:
@@ -190,7 +184,7 @@ def _present(batch, spectrogram: Callable[[jax.Array], jax.Array]):
         yield "audio", spectrogram(batch["waveform"] / 32768.0)
 
 
-def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Callable]:
+def _outputs(net: L3Net, spectrogram: Callable[[jax.Array], jax.Array], transfer_tap: str) -> dict[str, Any]:
     """The functions of the contract that answer for each modality alone: embed, maps, transfer."""
     towers = {"video": ("vision", net.vision_map, net.embed_vision), "audio": ("audio", net.sound_map, net.embed_sound)}
     taps = {"video": "relu", "audio": {"conv": "conv2", "norm": "norm2"}[transfer_tap]}
@@ -252,7 +246,7 @@ def make(config) -> base.System:
     Raises:
       ConfigError: a batch does not split into groups of normalisation.
     """
-    _check_groups(config)
+    base.check_groups(config)
     net = network(config)
     spectrogram = audio.front_end(config.audio)
     shared = config.data.pairing == "shared"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Vectors:
         asked = self.meta["inputs"][name]
         if asked["kind"] == "stored":
             return self[f"in/{name}"]
+        if asked["kind"] == "value" and isinstance(asked["value"], list):
+            return np.array(asked["value"])
         if asked["kind"] == "value":
             asked = asked["value"]
             made = _tones(asked)
@@ -44,8 +47,8 @@ class Vectors:
         about = self.meta["models"][model]
         found = {}
         for (name, shape, dtype), check in zip(about["entries"], self[f"check/{model}"], strict=True):
-            found[name] = np.full(shape, about["overrides"][name], dtype) if name in about["overrides"] else _fill(
-                about, name, tuple(shape))
+            overrides = about.get("overrides", {})
+            found[name] = np.full(shape, overrides[name], dtype) if name in overrides else _fill(about, name, tuple(shape))
             _check(name, found[name], check)
         return found
 
@@ -70,6 +73,30 @@ class Vectors:
         allowed = max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * np.abs(wanted[3:]).max()
         np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], rtol=0, atol=max(allowed, atol), err_msg=name)
 
+    def check_gradients(self, model: str, found: dict[str, np.ndarray], elements: float = 0.05) -> None:
+        """Compares gradients, name -> array in the published layout: the norm of each, and elements of some.
+
+        Args:
+          model: whose they are.
+          found: ours.
+          elements: how far an element may be off, as a share of the largest. Units of ReLU and pools that rounding flips move
+            elements by some percent, and norms much less.
+        """
+        names = self.meta["models"][model]["grad_names"]
+        self.check_norms(f"grad/{model}#norms", names, {name: np.linalg.norm(found[name].astype(np.float64)) for name in names})
+        for key in self._arrays.files:
+            if key.startswith(f"grad/{model}:"):
+                flat = found[key.partition(":")[2]].reshape(-1)
+                wanted = self[key]
+                sample = flat[np.arange(len(wanted)) * _LAST_FRACTION % flat.size]
+                np.testing.assert_allclose(sample, wanted, rtol=0, atol=elements * np.abs(wanted).max(), err_msg=key)
+
+    def check_statistics(self, model: str, found: dict[str, np.ndarray]) -> None:
+        """Compares running statistics after one forward pass in training mode: name -> array."""
+        names = [name for name in self.meta["models"][model]["bn_names"] if not name.endswith("num_batches_tracked")]
+        wide = {name: found[name].astype(np.float64) for name in names}
+        self.check_norms(f"bn/{model}#sums", names, {name: [array.sum(), (array**2).sum()] for name, array in wide.items()})
+
     def _close(self, key: str, found: np.ndarray, atol: float) -> None:
         wanted = self[key]
         allowed = max(max(1e-4, 10 * self._rounding(key)) * np.abs(wanted).max(), atol)
@@ -79,9 +106,14 @@ class Vectors:
         return self.meta["rounding"].get(key, 0.0)
 
     def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray]) -> None:
-        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest)."""
+        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest).
+
+        Where theirs is NaN, the loss does not reach the array: ours has to be 0.
+        """
         wanted = self[key]
         ours = np.array([found[name] for name in names])
+        assert (ours[np.isnan(wanted)] == 0).all(), key
+        wanted = np.where(np.isnan(wanted), 0.0, wanted)
         allowed = max(1e-4, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), 1e-3 * np.nanmax(np.abs(wanted), axis=0))
         worst = np.nanargmax(np.abs(ours - wanted) / allowed)
         assert (np.abs(ours - wanted) <= allowed).all(), f"{key}: {names[worst // wanted[0].size]}"
@@ -93,18 +125,24 @@ def _normals(text: str, shape) -> np.ndarray:
 
 
 def _fill(about: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The rule that gives an entry its values, as far as the files that are read here need it."""
-    noise, last = _normals(f"{about['seed']}:{name}", shape), name.rsplit("/", 1)[-1]
-    if last == "kernel":
-        gain = about["g_conv"] if len(shape) > 2 else about["g_lin"]
-        return np.float32(gain / math.sqrt(math.prod(shape[:-1]))) * noise
-    return {
-        "moving_mean": lambda: np.float32(0.1) * noise,
-        "moving_variance": lambda: np.float32(1) + np.float32(0.1) * np.abs(noise),
-        "bias": lambda: np.float32(0.01) * noise,
-        "beta": lambda: np.float32(0.01) * noise,
-        "gamma": lambda: np.float32(1) + np.float32(0.1) * noise,
-    }[last]()
+    """The rule that gives an entry its values; a name is Keras' path/of/it or PyTorch's path.of.it."""
+    noise, last = _normals(f"{about['seed']}:{name}", shape), name.replace("/", ".").rsplit(".", 1)[-1]
+    usual = {
+        "num_batches_tracked": lambda: np.zeros(shape, np.int64),
+        **dict.fromkeys(("running_mean", "moving_mean"), lambda: np.float32(0.1) * noise),
+        **dict.fromkeys(("running_var", "moving_variance", "_ema_cluster_size"),
+                        lambda: np.float32(1) + np.float32(0.1) * abs(noise)),
+        **dict.fromkeys(("bias", "beta"), lambda: np.float32(0.01) * noise),
+        "_ema_w": lambda: abs(noise),
+    }
+    if last in usual:
+        return usual[last]()
+    if name.endswith("_embedding.weight"):
+        return abs(noise)
+    if len(shape) <= 1:
+        return np.float32(1) + np.float32(0.1) * noise
+    gain, inputs = about["g_conv"] if len(shape) > 2 else about["g_lin"], shape[:-1] if last == "kernel" else shape[1:]
+    return np.float32(gain / math.sqrt(math.prod(inputs))) * noise
 
 
 def _tones(asked: dict) -> np.ndarray:
@@ -116,7 +154,18 @@ def _tones(asked: dict) -> np.ndarray:
     return (sound + asked["noise"] * generator.standard_normal(asked["n"])).astype(np.float32)
 
 
+# "Zero from lengths[b] on along an axis", as the files of different systems say it.
+_CUT = re.compile(r"(?:x\[b\] zero at index >= |rows >= |x\[b, :, n:\] = 0 for n = )"
+                  r"(\[[\d, ]+\])\[b\](?: zero)?(?: along axis (\d))?")
+
+
 def _after(made: np.ndarray, text: str) -> np.ndarray:
+    cut = _CUT.fullmatch(text)
+    if cut:
+        axis = int(cut[2]) if cut[2] else 2 if text.startswith("x[b, :, n:]") else 1
+        place = np.arange(made.shape[axis]).reshape(-1, *[1] * (made.ndim - axis - 1))
+        lengths = np.array(json.loads(cut[1])).reshape(-1, *[1] * (made.ndim - 1))
+        return np.where(place < lengths, made, np.float32(0))
     if text == "clipped to [-80, 0]":
         return made.clip(-80, 0)
     if text == "row b multiplied by 1 + b":

@@ -26,6 +26,31 @@ def test_a_state_dict_comes_out_as_it_went_in(tmp_path):
         assert found[name].dtype == wanted.dtype
 
 
+def test_a_file_of_pytorch_before_1_6_is_what_its_storages_hold(tmp_path):
+    storage = torchfile.Storage(np.arange(12, dtype=np.float32))
+    tree = {"epoch": 1, "arch": "resnext-101", "state_dict": collections.OrderedDict({
+        "module.kernel": KERNEL, "module.column": torchfile.Tensor(storage.array[1::4], storage=storage, offset=1, stride=(4,)),
+        "module.all": torchfile.Tensor(storage.array, storage=storage), "module.steps": np.array(7, np.int64)})}
+    found = pytorch.read(torchfile.write_before_1_6(tmp_path / "net.pth", tree))
+    assert list(found) == ["kernel", "column", "all", "steps"]
+    np.testing.assert_array_equal(found["kernel"], KERNEL)
+    np.testing.assert_array_equal(found["column"], [1, 5, 9])
+    np.testing.assert_array_equal(found["all"], np.arange(12))
+    assert found["steps"] == 7 and found["all"].flags.writeable
+
+
+def test_parameters_and_views_of_storages_of_early_pytorch_are_read(tmp_path):
+    # Written as text, as nobody writes such files any more: a Parameter of a tensor of elements 2..5 of a storage of 6.
+    pid = ("(S'storage'\nctorch.cuda\nFloatStorage\nS'0'\nS'cuda:0'\nI6\n(S'0v'\nI2\nI4\ntt", "Q")
+    tensor = f"ctorch._utils\n_rebuild_tensor\n({pid[0]}{pid[1]}I0\n(I2\nI2\nt(I2\nI1\nttR"
+    pickled = f"(dS'w'\nctorch.nn.parameter\nParameter\n({tensor}tR(I01\nI00\nNtbs."
+    heads = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    values = np.arange(6, dtype=np.float32)
+    (tmp_path / "net.pth").write_bytes(heads + b"\x80\x02" + pickled.encode() + pickle.dumps(["0"], 2)
+                                       + (6).to_bytes(8, "little") + values.tobytes())
+    np.testing.assert_array_equal(read.read(tmp_path / "net.pth")["w"], [[2, 3], [4, 5]])
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "uint8", "bool"])
 def test_every_kind_of_number_is_read(tmp_path, dtype):
     values = torchfile.bfloat16([[0, 1, 1.5], [2, 3, 0]]).astype(dtype)
@@ -72,9 +97,10 @@ class Code:
 
 @pytest.mark.parametrize(("function", "args"), [(os.system, ("touch {}",)), (eval, ("open('{}', 'w')",)), (print, ("{}",)),
                                                 (open, ("{}", "w"))])
-def test_a_pickle_that_wants_to_run_code_is_refused_and_not_run(tmp_path, function, args):
+@pytest.mark.parametrize("write", [torchfile.write, torchfile.write_before_1_6])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_not_run(tmp_path, write, function, args):
     trace = tmp_path / "trace"
-    path = torchfile.write(tmp_path / "net.pth", {"w": KERNEL, "x": Code(function, *(arg.format(trace) for arg in args))})
+    path = write(tmp_path / "net.pth", {"w": KERNEL, "x": Code(function, *(arg.format(trace) for arg in args))})
     with pytest.raises(errors.DataError, match=rf"net\.pth is refused: its pickle asks for \w+\.{function.__name__}"):
         pytorch.read(path)
     assert not trace.exists()
@@ -126,6 +152,8 @@ def test_a_damaged_file_is_refused_in_words(tmp_path):
 
 def test_a_file_of_a_machine_with_another_byte_order_is_refused(tmp_path):
     path = torchfile.write(tmp_path / "net.pth", {"w": KERNEL}, extra={"byteorder": b"big"})
-    with pytest.raises(errors.DataError, match="byte order of another machine"):
-        pytorch.read(path)
+    before = torchfile.write_before_1_6(tmp_path / "old.pth", {"w": KERNEL}, little_endian=False)
+    for one in (path, before):
+        with pytest.raises(errors.DataError, match="byte order of another machine"):
+            pytorch.read(one)
     assert "w" in pytorch.read(torchfile.write(tmp_path / "own.pth", {"w": KERNEL}, extra={"byteorder": b"little"}))

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torchfile
 
 from avc_jax import errors
 from avc_jax.published.read import read
@@ -33,6 +34,17 @@ def test_safetensors_are_read(tmp_path):
         read(tmp_path / "net.safetensors")
 
 
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_names_lose_what_data_parallel_puts_before_all_of_them(tmp_path, form):
+    numpy = pytest.importorskip("safetensors.numpy")
+    save = {"npz": lambda path, arrays: np.savez(path, **arrays),
+            "safetensors": lambda path, arrays: numpy.save_file(arrays, path)}
+    save[form](tmp_path / f"all.{form}", {f"module.{name}": value for name, value in ARRAYS.items()})
+    assert set(read(tmp_path / f"all.{form}")) == set(ARRAYS)
+    save[form](tmp_path / f"some.{form}", ARRAYS | {"module.c": np.ones(1, np.float32)})
+    assert set(read(tmp_path / f"some.{form}")) == {*ARRAYS, "module.c"}
+
+
 def test_a_file_that_is_not_there_is_missing_input(tmp_path):
     with pytest.raises(errors.MissingInputError, match=r"net\.h5: there is no such file"):
         read(tmp_path / "net.h5")
@@ -47,10 +59,14 @@ def test_a_file_of_another_format_is_refused_with_those_that_are_read(tmp_path, 
         read(tmp_path / "net.pth")
 
 
-def test_a_file_of_pytorch_before_1_6_is_refused_with_what_to_do(tmp_path):
-    (tmp_path / "net.pth").write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02M\xe9\x03.")
-    with pytest.raises(errors.DataError, match=r"PyTorch before 1\.6; load it in PyTorch and torch\.save it again"):
-        read(tmp_path / "net.pth")
+def test_a_file_of_pytorch_before_1_6_is_read_and_a_part_of_one_is_refused(tmp_path):
+    path = torchfile.write_before_1_6(tmp_path / "net.pth", ARRAYS)
+    np.testing.assert_array_equal(read(path)["a.weight"], ARRAYS["a.weight"])
+    whole = path.read_bytes()
+    for size in range(30, len(whole), 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(errors.DataError, match=r"net\.pth (is damaged|cannot be read as a PyTorch checkpoint)"):
+            read(path)
 
 
 def test_another_zip_archive_is_refused_with_what_it_holds(tmp_path):
