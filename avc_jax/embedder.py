@@ -14,7 +14,7 @@ from avc_jax.parallel import mesh as meshes
 if TYPE_CHECKING:
     from avc_jax.model import Model
 
-FIELDS = {"audio": "waveform", "video": "frame"}  # what of an example each modality reads
+FIELDS = {"audio": ("waveform",), "video": ("frame", "image")}  # what of an example each modality may be read from
 BATCH_SIZE = 32
 
 
@@ -77,7 +77,10 @@ class Embedder:
         Raises:
           ConfigError: the system gives no vectors of that width, or none of that modality.
         """
-        self._system, self._modality, self._field = model.system, modality, FIELDS[modality]
+        self._system, self._modality = model.system, modality
+        self._field = next((name for name in FIELDS[modality] if name in model.system.features), FIELDS[modality][0])
+        length = f"{self._field}_length"
+        self._length = length if length in model.system.features else ""
         self.output, self.width = self._choose(model, embedding_size)
         mesh = meshes.make_mesh()
         self._devices, self._batches, everywhere = mesh.size, meshes.batch_sharding(mesh), meshes.replicated(mesh)
@@ -90,9 +93,9 @@ class Embedder:
         if feature is None:
             raise errors.ConfigError(f"--modality={self._modality}: the network has no such input; it takes "
                                      f"{', '.join(model.system.features)}.")
-        row = {self._field: jax.ShapeDtypeStruct((1, *feature.shape), feature.dtype)}
+        row = self._batch(np.zeros((1, *feature.shape), feature.dtype))
         widths = {name: jax.eval_shape(getattr(model.system, name), model.variables, row)[self._modality].shape[-1]
-                  for name in ("embed", "transfer")}
+                  for name in ("embed", "transfer") if getattr(model.system, name) is not None}
         for name, width in widths.items():
             if size in (0, width):
                 return name, width
@@ -117,7 +120,12 @@ class Embedder:
 
     def _start(self, values: np.ndarray, shape: int) -> jax.Array:
         padded = np.pad(values, [(0, shape - len(values))] + [(0, 0)] * (values.ndim - 1))
-        return self._apply(self._variables, to_devices({self._field: padded}, self._batches))[self._modality]
+        return self._apply(self._variables, to_devices(self._batch(padded), self._batches))[self._modality]
+
+    def _batch(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """A batch of windows, each as long as it is."""
+        lengths = {self._length: np.full(len(values), values.shape[1], np.int32)} if self._length else {}
+        return {self._field: values} | lengths
 
 
 def _finish(rows: Rows, vectors: jax.Array) -> Rows:

@@ -97,7 +97,7 @@ def ours(config, k: int, work, workers: int, sounds: str = "spectrogram"):
             return itertools.islice(pipeline.train_batches(reader, first_step=0, threads=workers, ahead=2, names=names),
                                     count // per_step)
         ahead = max(2 * per_step, pipeline.LEAD * workers)
-        stream = pipeline.read_in_parallel(reader.train, count, reader.form, threads=workers, ahead=ahead)
+        stream = pipeline.read_in_parallel(reader.train, count, reader.shapes, threads=workers, ahead=ahead)
         return pipeline.disperse(reader.plan, pipeline._chunks(stream, per_step), names)
 
     def run(count: int):
@@ -153,7 +153,6 @@ def bare_jpeg(config, k: int, work, workers: int):
     import tensorflow as tf
 
     from avc_jax.data import pipeline
-    from avc_jax.data.moments import make_cut
 
     reader = make_reader(config, k)
     steps = [reader.train(*reader.plan.rows(step)) for step in range(len(work) * k // reader.plan.batch_size)]
@@ -161,8 +160,9 @@ def bare_jpeg(config, k: int, work, workers: int):
     options.autotune.enabled, options.threading.private_threadpool_size = False, workers
 
     def decode(step):
-        jpegs, windows = tf.numpy_function(lambda step: [steps[step].frame, steps[step].window], [step], [tf.string, tf.int32])
-        return pipeline._decode_jpegs(jpegs, windows, reader.form, make_cut(reader.source.stored_side, reader.form))
+        jpegs, windows = tf.numpy_function(lambda step: [steps[step][name] for name in ("frame", "window")], [step],
+                                           [tf.string, tf.int32])
+        return pipeline._decode_jpegs(jpegs, windows, reader.form.size, reader.cut)
 
     def run(count: int):
         dataset = tf.data.Dataset.range(count).with_options(options).map(decode, num_parallel_calls=workers)
@@ -252,11 +252,11 @@ def write_work(args, folder: Path) -> None:
 
 def _moments(args, reader, visit: int, contents) -> dict:
     pairs = reader.train(visit)
-    path = reader.source.clips[pairs.clip[0]].path
+    path = reader.source.clips[pairs["clip"][0]].path
     content, stem = contents[path]
-    frames = np.clip(np.searchsorted(content.frame_s, pairs.frame_s + 5e-4, side="right") - 1, 0, None)
-    begins = np.clip(np.rint((pairs.sound_s - content.sound_start_s) * 48000).astype(int), 0, len(content.sound) - 48000)
-    return {"path": str(Path(args.videos) / path), "frame_s": pairs.frame_s.tolist(), "sound_s": pairs.sound_s.tolist(),
+    frames = np.clip(np.searchsorted(content.frame_s, pairs["frame_s"] + 5e-4, side="right") - 1, 0, None)
+    begins = np.clip(np.rint((pairs["sound_s"] - content.sound_start_s) * 48000).astype(int), 0, len(content.sound) - 48000)
+    return {"path": str(Path(args.videos) / path), "frame_s": pairs["frame_s"].tolist(), "sound_s": pairs["sound_s"].tolist(),
             "place": reader.plan.draws(np.array([visit])).crop[0].tolist(), "begin": begins.tolist(),
             "jpeg": [str(stem.with_name(f"{stem.name}-{number}.jpg")) for number in frames],
             "pcm": [str(stem.with_suffix(".pcm"))] * len(frames)}

@@ -43,6 +43,11 @@ def make_format(config) -> Format:
     return Format(data.frame_short_side, data.frame_size, data.window_s, config.audio.rate_hz, data.frame_choice)
 
 
+def evaluation_format(config) -> Format:
+    """The form in which evaluation sees clips: with sounds of config.evaluate.window_s."""
+    return dataclasses.replace(make_format(config), window_s=config.evaluate.window_s or config.data.window_s)
+
+
 class Cut(NamedTuple):
     """How crops are cut from stored JPEGs: `ratio` (1, 2, 4 or 8) makes the frame smaller while it is decoded, `side` is that of
     the crop in the frame as decoded, in pixels."""

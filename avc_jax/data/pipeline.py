@@ -7,11 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from avc_jax.data import processes
-from avc_jax.data import visit as visits
-from avc_jax.data.moments import Cut, Format, make_cut
+from avc_jax.data.moments import Cut
 from avc_jax.data.plan import Plan
-
-Batch = dict[str, np.ndarray]
+from avc_jax.data.reading import Batch, Reader, Shapes
 
 LEAD = 4  # Visits of files that each thread may be ahead, because a film takes as long as several clips.
 _MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a time.
@@ -20,40 +18,42 @@ _MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a
 tf.config.set_visible_devices([], "GPU")
 
 
-def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Format, *, threads: int, ahead: int,
-                     stored_side: int = 0) -> Iterator[Batch]:
-    """Yields read(0), ..., read(count - 1), in order, as dicts of arrays with a leading axis of pairs.
+def read_in_parallel(read: Callable[[int], Batch], count: int, shapes: Shapes, *, threads: int, ahead: int,
+                     cut: Cut | None = None) -> Iterator[Batch]:
+    """Yields read(0), ..., read(count - 1), in order.
 
     Args:
       read: called from several threads at once.
       count: how many.
-      form: of the pairs.
+      shapes: of the fields that are yielded; what else there is, is dropped.
       threads: reads at once; 0 = one per core.
       ahead: reads finished and held ready.
-      stored_side: the source's, see `sources.Source`; if not 0, frames are decoded here.
+      cut: the reader's, see `reading.Reader`; if there is one, frames are decoded here.
 
     Raises:
       whatever `read` raised, itself and not TensorFlow's account of it.
     """
-    shapes = visits.fields(form)
+    # What TensorFlow is handed: the fields, and what it makes frames of.
+    handed = {name: dtype for name, (_, dtype) in shapes.items()}
+    if cut is not None:
+        handed |= {"frame": tf.string, "window": tf.int32}
     failure: list[BaseException] = []
 
     def call(position: np.int64) -> list[np.ndarray]:
         try:
-            pairs = read(int(position))
-            return [pairs.frame, pairs.window, *(getattr(pairs, name) for name in shapes if name != "frame")]
+            found = read(int(position))
+            return [found[name] for name in handed]
         except BaseException as error:
             failure.append(error)
             raise
 
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        types = [tf.string if stored_side else tf.uint8, tf.int32, *(dtype for _, dtype in shapes.values())]
-        frame, window, *tensors = tf.numpy_function(call, [position], [*types[:2], *types[3:]], stateful=True)
-        if stored_side:
-            frame = _decode_jpegs(frame, window, form, make_cut(stored_side, form))
-        for tensor, (shape, _) in zip([frame, *tensors], shapes.values(), strict=True):
-            tensor.set_shape([None, *shape])
-        return (frame, *tensors)
+        tensors = dict(zip(handed, tf.numpy_function(call, [position], list(handed.values()), stateful=True), strict=True))
+        if cut is not None:
+            tensors["frame"] = _decode_jpegs(tensors["frame"], tensors["window"], shapes["frame"][0][0], cut)
+        for name, (shape, _) in shapes.items():
+            tensors[name].set_shape([None, *shape])
+        return tuple(tensors[name] for name in shapes)
 
     threads = threads or processes.count_cores()
     options = tf.data.Options()
@@ -71,16 +71,16 @@ def read_in_parallel(read: Callable[[int], visits.Pairs], count: int, form: Form
         raise
 
 
-def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, form: Format, cut: Cut) -> tf.Tensor:
+def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, size: int, cut: Cut) -> tf.Tensor:
     """uint8[r, size, size, 3] of string[r] and int32[r, 4]; one after the other, as several reads run at once."""
     def decode(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return tf.io.decode_and_crop_jpeg(*inputs, channels=3, ratio=cut.ratio)
 
     frames = tf.map_fn(decode, (jpegs, tf.ensure_shape(windows, [None, 4])), parallel_iterations=1,
                        fn_output_signature=tf.TensorSpec((cut.side, cut.side, 3), tf.uint8))
-    if cut.side == form.size:
+    if cut.side == size:
         return frames
-    scaled = tf.image.resize(frames, (form.size, form.size), antialias=True)
+    scaled = tf.image.resize(frames, (size, size), antialias=True)
     return tf.saturate_cast(tf.round(scaled), tf.uint8)
 
 
@@ -92,6 +92,10 @@ def disperse(plan: Plan, arrivals: Iterator[list[Batch]], names: tuple[str, ...]
       arrivals: for one step after the other, the new visits of this host; the first k - 1 fill the window.
       names: fields to keep.
     """
+    if plan.together:
+        for fresh in arrivals:
+            yield _joined(fresh, names)
+        return
     k = plan.pairs_per_visit
     window: collections.deque[list[Batch]] = collections.deque(maxlen=k)
     for fresh in arrivals:
@@ -102,7 +106,7 @@ def disperse(plan: Plan, arrivals: Iterator[list[Batch]], names: tuple[str, ...]
             yield {name: np.stack([visit[name][pair] for visit, pair in rows]) for name in names}
 
 
-def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, hosts: int = 1, threads: int = 0,
+def train_batches(reader: Reader, *, first_step: int, host: int = 0, hosts: int = 1, threads: int = 0,
                   ahead: int = 2, names: tuple[str, ...]) -> Iterator[Batch]:
     """This host's rows of the global batches from first_step on, for ever.
 
@@ -118,34 +122,40 @@ def train_batches(reader: visits.Reader, *, first_step: int, host: int = 0, host
     """
     plan = reader.plan
     per_host = plan.visits_per_step // hosts
-    if reader.source.stored_side:
-        yield from _stored_batches(reader, first_step, host, plan.batch_size // hosts, threads, ahead, names)
+    shapes = {name: reader.shapes[name] for name in names}
+    if reader.cut is not None:
+        yield from _stored_batches(reader, shapes, first_step, host, plan.batch_size // hosts, threads, ahead)
         return
 
-    def read(number: int) -> visits.Pairs:
+    def read(number: int) -> Batch:
         step, slot = divmod(number, per_host)
         return reader.train((first_step + step) * plan.visits_per_step + host * per_host + slot)
 
     threads = threads or processes.count_cores()
-    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=max(ahead * per_host, LEAD * threads))
+    stream = read_in_parallel(read, 1 << 62, shapes, threads=threads, ahead=max(ahead * per_host, LEAD * threads))
     yield from disperse(plan, _chunks(stream, per_host), names)
 
 
-def _stored_batches(reader: visits.Reader, first_step: int, host: int, rows: int, threads: int, ahead: int,
-                    names: tuple[str, ...]) -> Iterator[Batch]:
+def _stored_batches(reader: Reader, shapes: Shapes, first_step: int, host: int, rows: int, threads: int,
+                    ahead: int) -> Iterator[Batch]:
     """As `train_batches`; `rows` of each global batch are this host's."""
     size = next(size for size in range(min(rows, _MOST_ROWS), 0, -1) if rows % size == 0)
     pieces = rows // size
 
-    def read(number: int) -> visits.Pairs:
+    def read(number: int) -> Batch:
         step, piece = divmod(number, pieces)
         begin = host * rows + piece * size
         return reader.train(*(column[begin : begin + size] for column in reader.plan.rows(first_step + step)))
 
-    stream = read_in_parallel(read, 1 << 62, reader.form, threads=threads, ahead=ahead * pieces,
-                              stored_side=reader.source.stored_side)
+    cut = reader.cut if "frame" in shapes else None
+    stream = read_in_parallel(read, 1 << 62, shapes, threads=threads, ahead=ahead * pieces, cut=cut)
     for parts in _chunks(stream, pieces):
-        yield {name: parts[0][name] if pieces == 1 else np.concatenate([part[name] for part in parts]) for name in names}
+        yield _joined(parts, tuple(shapes))
+
+
+def _joined(parts: list[Batch], names: tuple[str, ...]) -> Batch:
+    """The rows of all parts, in order."""
+    return {name: parts[0][name] if len(parts) == 1 else np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _chunks(stream: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 # The independent uses of a seed. The numbers are part of the promise of exact resume: never renumber.
-ORDER, MOMENTS, LABELS, PARTNERS, SUBSTITUTES = range(5)
+ORDER, MOMENTS, LABELS, PARTNERS, SUBSTITUTES, WINDOWS, PICTURES = range(7)
 
 
 def _raw(seed: int, use: int, lane: int, first: int, count: int) -> np.ndarray:
@@ -57,12 +57,14 @@ class Plan:
       seed: another seed, another order.
       batch_size: pairs in a global batch.
       pairs_per_visit: pairs that one visit yields; divides batch_size.
+      together: the pairs of a visit land in one batch, instead of in pairs_per_visit batches after each other.
     """
 
     num_clips: int
     seed: int
     batch_size: int
     pairs_per_visit: int = 1
+    together: bool = False
 
     @property
     def visits_per_step(self) -> int:
@@ -96,6 +98,14 @@ class Plan:
         columns = uniforms(self.seed, MOMENTS, visits, 6 * k).reshape(-1, k, 6)
         return Draws(columns[..., :2], columns[..., 2:4], columns[..., 4:])
 
+    def window_draws(self, visits: np.ndarray) -> np.ndarray:
+        """float64[n, k, 2] in [0, 1): which window of its item each row of n visits is, and which of its texts."""
+        return uniforms(self.seed, WINDOWS, visits, 2 * self.pairs_per_visit).reshape(-1, self.pairs_per_visit, 2)
+
+    def picture_draws(self, visits: np.ndarray, count: int) -> np.ndarray:
+        """float64[n, k, count] in [0, 1), which cut the pictures of n visits."""
+        return uniforms(self.seed, PICTURES, visits, count * self.pairs_per_visit).reshape(-1, self.pairs_per_visit, count)
+
     def labels(self, visits: np.ndarray) -> np.ndarray:
         """int32[n, k]: 1 for a true pair, 0 for a false one, by fair coins."""
         return (uniforms(self.seed, LABELS, visits, self.pairs_per_visit) < 0.5).astype(np.int32)
@@ -106,7 +116,11 @@ class Plan:
         With k pairs per visit, 1/k of the visits are new in each batch and each visit gives one pair to k batches in
         turn: the files of a batch differ, and decoding costs the same at every step. Row r belongs to slot r // k of
         the visits of a step; a host that owns consecutive slots owns consecutive rows.
+
+        With `together` all k pairs of a visit are in the batch of its step, so all visits of a batch are new.
         """
         k = self.pairs_per_visit
         slots, pairs = np.divmod(np.arange(self.visits_per_step * k), k)
+        if self.together:
+            return step * self.visits_per_step + slots, pairs
         return (step + k - 1 - pairs) * self.visits_per_step + slots, pairs

@@ -6,8 +6,9 @@ import hashlib
 import math
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from avc_jax import errors
 from avc_jax.data import decoders, files
 from avc_jax.data.decode import MediaFile
 from avc_jax.data.moments import Format, Found, Request
+from avc_jax.schema import ITEM_SOURCES
+
+if TYPE_CHECKING:
+    from avc_jax.data.plan import Plan
+    from avc_jax.data.quarantine import Quarantine
+    from avc_jax.data.reading import Reader
 
 EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 HASHED_SPLITS = ("train", "validation", "test")
@@ -51,6 +58,37 @@ class Source:
     def stored_side(self) -> int:
         """Pixels of the shorter side of frames that are handed on as JPEGs, for the pipeline to decode; 0: they are decoded."""
         return 0
+
+    @property
+    def holds_pairs(self) -> bool:
+        """Whether false pairs of frame and sound can be made of its clips (`visit.Reader`)."""
+        return True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found out when it was opened and ought to be known before training, a sentence each."""
+        return ()
+
+    def reader(self, plan: "Plan", form: Format, quarantine: "Quarantine", features: Collection[str], *,
+               pairing: str = "none") -> "Reader":
+        """Who reads its clips, as examples with the fields that a system takes.
+
+        Args:
+          plan: over as many clips.
+          form: of what is delivered.
+          quarantine: where bad files go.
+          features: the system's: field -> `systems.base.Feature`.
+          pairing: see config.data.pairing.
+
+        Raises:
+          ConfigError: the system takes what these clips do not hold.
+          DataError: false pairs are wanted, and there is only one file.
+        """
+        from avc_jax.data import visit
+
+        reader = visit.Reader(self, plan, form, quarantine, pairing=pairing)
+        check_fields(features, reader.shapes, "videos")
+        return reader
 
     def read(self, request: Request, form: Format) -> Found:
         """Reads frames and sounds of clips; safe to call from several threads. A bad clip is told, not raised."""
@@ -104,6 +142,15 @@ class Source:
         """Digest of the list of clips: two sources with the same digest have the same order of samples."""
         rows = "\n".join(repr(dataclasses.astuple(clip)) for clip in self.clips)
         return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def check_fields(wanted: Collection[str], found: Collection[str], what: str) -> None:
+    """Raises ConfigError if a system takes fields that a source of `what` does not give."""
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise errors.ConfigError(f"The system takes {', '.join(wanted)}; {what} give {', '.join(found)}, and no "
+                                 f"{' and no '.join(lacking)}. config.data.source names what data there are, config.data.sound "
+                                 "how sounds are stored.")
 
 
 def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
@@ -270,4 +317,8 @@ def open_source(config) -> Source:
         from avc_jax.data.records.source import open_records
 
         return open_records(config)
+    if data.source in ITEM_SOURCES:
+        from avc_jax.data.items import open_items
+
+        return open_items(config)
     return open_folder(data.root, data.manifest, data.split_fractions)

@@ -1,14 +1,14 @@
 """Visits to clips: from places in the plan to the pairs of frame and sound that they yield."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.moments import Format, Found, Request
+from avc_jax.data.moments import Format, Found, Request, make_cut
 from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
+from avc_jax.data.reading import Batch, Shapes
 from avc_jax.data.sources import Source
 
 MAX_ATTEMPTS = 1000
@@ -18,33 +18,18 @@ _ALIGNMENT = 64
 Candidates = Callable[[int, np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pairs of frame and sound.
+def fields(form: Format) -> Shapes:
+    """The fields of pairs of frame and sound, in order; r is the leading axis of pairs.
 
-    Attributes:
-      frame: uint8[r, size, size, 3], RGB; from a source with a `stored_side` their JPEGs, bytes objects[r].
-      waveform: int16[r, window_s * rate_hz].
-      label: int32[r], 1 where frame and sound are of one moment of one file.
-      file: int32[r], the file of the frame.
-      clip, sound_clip: int32[r], the clips that they are from, as places in the source.
-      frame_s, sound_s: float64[r], the time of the frame and the start of the sound, in seconds on their file's clock.
-      window: int32[r, 4], the crop (y, x, height, width) in each JPEG; int32[0, 4] where frames are pixels.
+    frame: uint8[r, size, size, 3], RGB; from a source with a `stored_side` their JPEGs, bytes objects[r].
+    waveform: int16[r, window_s * rate_hz].
+    label: int32[r], 1 where frame and sound are of one moment of one file.
+    file: int32[r], the file of the frame.
+    clip, sound_clip: int32[r], the clips that they are from, as places in the source.
+    frame_s, sound_s: float64[r], the time of the frame and the start of the sound, in seconds on their file's clock.
+
+    Beside JPEGs lies `window`: int32[r, 4], the crop (y, x, height, width) in each.
     """
-
-    frame: np.ndarray
-    waveform: np.ndarray
-    label: np.ndarray
-    file: np.ndarray
-    clip: np.ndarray
-    sound_clip: np.ndarray
-    frame_s: np.ndarray
-    sound_s: np.ndarray
-    window: np.ndarray
-
-
-def fields(form: Format) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> (shape without the leading axis of pairs, dtype) of the fields of `Pairs` in a batch, in order."""
     return {
         "frame": ((form.size, form.size, 3), np.uint8),
         "waveform": ((form.samples,), np.int16),
@@ -58,7 +43,7 @@ def fields(form: Format) -> dict[str, tuple[tuple[int, ...], type]]:
 
 
 class Reader:
-    """Reads visits of a source. Each is a pure function of (source, plan, visit)."""
+    """Reads pairs of frame and sound, which have the `fields`. Each visit is a pure function of (source, plan, visit)."""
 
     def __init__(self, source: Source, plan: Plan, form: Format, quarantine: Quarantine, *, pairing: str):
         """
@@ -73,13 +58,14 @@ class Reader:
           DataError: false pairs are wanted, and there is only one file.
         """
         self.source, self.plan, self.form, self.quarantine = source, plan, form, quarantine
-        self.pairing = pairing
+        self.pairing, self.shapes = pairing, fields(form)
+        self.cut = make_cut(source.stored_side, form) if source.stored_side else None
         self._files = np.array([clip.file for clip in source.clips], np.int32)
         if source.num_files < 2 and pairing != "none":
             raise errors.DataError(f"False pairs need the sound of another file, and this split of {source.root} has "
                                    f"{source.num_files} file(s).")
 
-    def train(self, visits: np.ndarray | int, pairs: np.ndarray | None = None) -> Pairs:
+    def train(self, visits: np.ndarray | int, pairs: np.ndarray | None = None) -> Batch:
         """Pairs of training visits. Where a clip is bad, another takes its place, always the same one.
 
         Args:
@@ -101,7 +87,7 @@ class Reader:
         own = self._own_request(draws, draws.crop, labels, wanted)
         return self._pairs(visits, *self._read_good(candidates, own), own, labels, draws.partner_moment)
 
-    def evaluate(self, indices: np.ndarray | int) -> Pairs:
+    def evaluate(self, indices: np.ndarray | int) -> Batch:
         """One true and one false pair of held-out clips, cropped at the centre; none of a bad clip.
 
         Args:
@@ -110,7 +96,7 @@ class Reader:
         indices = np.atleast_1d(np.asarray(indices, np.int64))
         return self._held_out(indices, self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1)))
 
-    def centre(self, indices: np.ndarray | int) -> Pairs:
+    def whole(self, indices: np.ndarray | int) -> Batch:
         """The true pair at the middle of each clip: the frame there, cropped at the centre, and the sound around it.
 
         None of a bad clip.
@@ -122,7 +108,7 @@ class Reader:
         middle = np.full((len(indices), 1, 2), 0.5)
         return self._held_out(indices, Draws(middle, middle, middle), np.ones((len(indices), 1), np.int32))
 
-    def _held_out(self, indices: np.ndarray, draws: Draws, labels: np.ndarray) -> Pairs:
+    def _held_out(self, indices: np.ndarray, draws: Draws, labels: np.ndarray) -> Batch:
         """Pairs of the very clips that are asked for, cropped at the centre; none of a bad clip."""
         own = self._own_request(draws, np.full(draws.crop.shape, 0.5), labels, np.ones(labels.shape, bool))
         chosen, found = self._read_good(lambda attempt, which: indices[which], own, attempts=1)
@@ -138,7 +124,7 @@ class Reader:
                        waveform)
 
     def _pairs(self, visits: np.ndarray, clips: np.ndarray, found: Found, own: Request, labels: np.ndarray,
-               partner_moment: np.ndarray) -> Pairs:
+               partner_moment: np.ndarray) -> Batch:
         """Joins what the visits' own clips gave, and has partners' sounds written where labels ask for them."""
         wanted, false = own.frames, labels == 0
 
@@ -151,12 +137,17 @@ class Reader:
             draws=partner_moment, needed=false & sounds.any(axis=1, keepdims=True), frames=np.zeros_like(wanted), sounds=sounds))
         rows, label = own.rows[wanted], labels[wanted]
         clip, partner = (np.broadcast_to(value[:, None], wanted.shape)[wanted] for value in (clips, partners))
-        return Pairs(
-            _frames(found.frames, self.form, bool(self.source.stored_side)),
-            own.waveform if len(rows) == len(own.waveform) else own.waveform[rows],
-            label, self._files[clip], clip.astype(np.int32), np.where(label == 1, clip, partner).astype(np.int32),
-            found.frame_s[wanted], np.where(false, other.sound_s, found.sound_s)[wanted],
-            np.array(found.windows, np.int32).reshape(-1, 4))
+        pairs = {
+            "frame": _frames(found.frames, self.form, bool(self.source.stored_side)),
+            "waveform": own.waveform if len(rows) == len(own.waveform) else own.waveform[rows],
+            "label": label,
+            "file": self._files[clip],
+            "clip": clip.astype(np.int32),
+            "sound_clip": np.where(label == 1, clip, partner).astype(np.int32),
+            "frame_s": found.frame_s[wanted],
+            "sound_s": np.where(false, other.sound_s, found.sound_s)[wanted],
+        }
+        return pairs if self.cut is None else pairs | {"window": np.array(found.windows, np.int32).reshape(-1, 4)}
 
     def _read_good(self, candidates: Candidates, request: Request, attempts: int = MAX_ATTEMPTS) -> tuple[np.ndarray, Found]:
         """Reads the first good candidate of each visit, and puts bad ones into quarantine.

@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 from avc_jax import audio, errors
 from avc_jax.data import visit as visits
 from avc_jax.data.feed import to_devices
-from avc_jax.data.moments import Format, make_format
-from avc_jax.data.pipeline import Batch, read_in_parallel
+from avc_jax.data.moments import evaluation_format
+from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.sources import Source
+from avc_jax.data.reading import Batch, Shapes, empty
+from avc_jax.data.sources import Source, check_fields
 from avc_jax.evaluators import arrays
 from avc_jax.parallel import mesh as meshes
 from avc_jax.systems.base import System, Variables
@@ -32,10 +33,16 @@ class AVC:
     """
 
     def __init__(self, system: System, config, source: Source, mesh: Mesh, quarantine: Quarantine):
+        """
+        Raises:
+          ConfigError: the evaluation's batch does not fit the devices, or the system takes what the clips do not hold.
+        """
+        assert system.score is not None  # missing() says so
         self._config, self._source, self._mesh = config, source, mesh
-        self.form = make_format(config)
+        self.form = evaluation_format(config)
         plan = Plan(len(source.clips), config.evaluate.seed, batch_size=2, pairs_per_visit=2)
         self._reader = visits.Reader(source, plan, self.form, quarantine, pairing="independent")
+        check_fields(system.features, self._reader.shapes, "videos")
         self._names = tuple(system.features)
         self._score = jax.jit(system.score, out_shardings=meshes.replicated(mesh))
         self._batch_size = config.evaluate.batch_size or config.train.batch_size
@@ -55,23 +62,22 @@ class AVC:
           on_batch: called with (clips read, clips in all) now and then; may raise to stop.
 
         Returns:
-          Results for results.json, and `keep` pairs as arrays (fields of `Pairs`, and `score` f32[keep]).
+          Results for results.json, and `keep` pairs as arrays (`visit.fields`, and `score` f32[keep]).
         """
         total = len(self._source.clips)
         chosen = np.arange(total) if not max_clips else np.unique(np.linspace(0, total - 1, min(max_clips, total)).astype(int))
         own = chosen[jax.process_index() :: jax.process_count()]
-        stream = read_in_parallel(lambda number: self._reader.evaluate(int(own[number])), len(own), self.form,
-                                  threads=self._config.data.decode_threads, ahead=self._batch_size,
-                                  stored_side=self._source.stored_side)
+        stream = read_in_parallel(lambda number: self._reader.evaluate(int(own[number])), len(own), self._reader.shapes,
+                                  threads=self._config.data.decode_threads, ahead=self._batch_size, cut=self._reader.cut)
         rows = self._batch_size // jax.process_count()
         scored = []
         # Every process runs as many steps as the one with most clips could need, so that none waits for another.
         for number in range(math.ceil(math.ceil(len(chosen) / jax.process_count()) / (rows // 2))):
-            batch = _take(stream, rows // 2, self.form)
+            batch = _take(stream, rows // 2, self._reader.shapes)
             batch["score"] = self._score_rows({name: batch[name] for name in self._names}, rows, variables)
             scored.append(batch)
             on_batch(min((number + 1) * (rows // 2), len(own)), len(own))
-        columns = {name: np.concatenate([batch[name] for batch in scored]) for name in (*visits.fields(self.form), "score")}
+        columns = {name: np.concatenate([batch[name] for batch in scored]) for name in (*self._reader.shapes, "score")}
         return self._conclude(columns, len(chosen)), _for_people(columns, keep)
 
     def _score_rows(self, batch: Batch, rows: int, variables: Variables) -> np.ndarray:
@@ -100,6 +106,18 @@ class AVC:
         }
 
 
+def missing(system: System, heldout: Source, config) -> str | None:
+    """Why pairs cannot be scored here (a sentence for the user: what was found, what is needed), or None."""
+    if system.score is None:
+        return f"{config.system.name} does not score whether a frame and a sound belong together"
+    if not heldout.holds_pairs:
+        return f"config.data.source={config.data.source} gives no frames and sounds to make false pairs of"
+    if heldout.num_files < 2:
+        return (f"found {heldout.num_files} file(s) outside config.data.split ({config.data.split}), and false pairs need two; "
+                "config.data.evaluate_split names another choice")
+    return None
+
+
 def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
     """95 % Wilson score interval of an accuracy over clips with two decisions each.
 
@@ -125,11 +143,10 @@ def interval(accuracy: float, clips: int, spread: float) -> tuple[float, float]:
     return min(max(0.0, centre - half), accuracy), max(min(1.0, centre + half), accuracy)
 
 
-def _take(stream: Iterator[Batch], clips: int, form: Format) -> Batch:
+def _take(stream: Iterator[Batch], clips: int, shapes: Shapes) -> Batch:
     """The pairs of the next clips; fewer, also none, where the stream ends or clips are bad."""
-    parts = list(itertools.islice(stream, clips))
-    empty: Batch = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in visits.fields(form).items()}
-    return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
+    parts = [empty(shapes), *itertools.islice(stream, clips)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in shapes}
 
 
 def _for_people(columns: Batch, keep: int) -> Batch:
@@ -144,8 +161,9 @@ def write_pairs(path: Path, pairs: Batch, source: Source, config) -> None:
     """Writes pairs with their spectrograms and the names of their clips to an .npz for the report page."""
     spectrogram = audio.front_end(config.audio)(pairs["waveform"] / np.float32(32768))
     names = np.array([clip.path for clip in source.clips])
-    columns = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
+    columns: dict[str, Any] = {name: pairs[name] for name in ("frame", "waveform", "score", "label", "frame_s", "sound_s")}
     hz = np.tile(audio.row_hz(config.audio, spectrogram.shape[1]), (len(spectrogram), 1))
     columns |= {"spectrogram": np.asarray(spectrogram), "hz": hz, "rate_hz": config.audio.rate_hz,
-                "window_s": config.data.window_s, "frame_clip": names[pairs["clip"]], "sound_clip": names[pairs["sound_clip"]]}
+                "window_s": evaluation_format(config).window_s, "frame_clip": names[pairs["clip"]],
+                "sound_clip": names[pairs["sound_clip"]]}
     arrays.write(path, columns, compress=True)

@@ -19,7 +19,6 @@ from jax.experimental import multihost_utils
 
 from avc_jax import errors, losses
 from avc_jax.data import pipeline, plan
-from avc_jax.data import visit as visits
 from avc_jax.data.moments import make_format
 from avc_jax.data.sources import Source
 from avc_jax.evaluators.avc import AVC
@@ -173,9 +172,11 @@ class Baselines:
         self._heldout = _labelled(setting.heldout, set(self._classes))
 
     def missing(self) -> str | None:
-        if self._setting.system.parts is None:
-            return (f"{self._setting.config.system.name} does not say what its trunks and its fusion are (System.parts), which "
-                    "the supervised baselines are built of")
+        if self._setting.system.parts is None or self._setting.system.score is None:
+            return (f"{self._setting.config.system.name} does not say what its trunks and its fusion are (System.parts, "
+                    "System.score), which the supervised baselines are built of")
+        if not self._setting.heldout.holds_pairs:
+            return f"config.data.source={self._setting.config.data.source} gives no frames and sounds to make false pairs of"
         if len(self._classes) < 2 or self._train.num_files < 4:
             return (f"the training clips are labelled with {len(self._classes)} classes, in {self._train.num_files} files, "
                     "expected two and four at least; the column label of the manifest (config.data.manifest) gives clips their "
@@ -195,8 +196,9 @@ class Baselines:
 
     @functools.cached_property
     def _result(self) -> dict[str, Any]:
-        setting, config, parts = self._setting, self._setting.config, self._setting.system.parts
-        assert parts is not None  # missing() says so
+        setting, config = self._setting, self._setting.config
+        parts, score = setting.system.parts, setting.system.score
+        assert parts is not None and score is not None  # missing() says so
         own, validation = split_files(self._train, config.baselines.validation, config.evaluate.seed)
         classifiers = Classifiers(setting.system, parts, Layers(config.baselines.hidden, len(self._classes)))
         known, seen = self._fit("supervised classifiers", classifiers.objective(), self._classified(own))
@@ -213,7 +215,7 @@ class Baselines:
         return {
             "direct_combination": self._score(lambda *given: _decide(direct(*given), threshold), setting.heldout, known)[0]
             | {"threshold": threshold},
-            "supervised_pretraining": self._score(setting.system.score, setting.heldout, fused)[0],
+            "supervised_pretraining": self._score(score, setting.heldout, fused)[0],
             "class_accuracy": {modality: self._class_accuracy(classifiers, known, modality) for modality in parts.trunks},
             "train_class_accuracy": {modality: seen[f"accuracy_{modality}"] for modality in parts.trunks},
             "classes": len(self._classes), "train_clips": len(own.clips), "validation_clips": len(validation.clips),
@@ -230,7 +232,8 @@ class Baselines:
     def _batches(self, source: Source, pairing: str, names: tuple[str, ...]) -> Iterator[pipeline.Batch]:
         config = self._setting.config
         order = plan.Plan(len(source.clips), config.evaluate.seed, config.train.batch_size, config.data.pairs_per_visit)
-        reader = visits.Reader(source, order, make_format(config), self._setting.quarantine, pairing=pairing)
+        reader = source.reader(order, make_format(config), self._setting.quarantine, self._setting.system.features,
+                               pairing=pairing)
         return pipeline.train_batches(reader, first_step=0, host=jax.process_index(), hosts=jax.process_count(),
                                       threads=config.data.decode_threads, ahead=config.data.prefetch_batches, names=names)
 

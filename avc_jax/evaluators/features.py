@@ -13,22 +13,23 @@ from jax.experimental import multihost_utils
 
 from avc_jax import config as configs
 from avc_jax import errors
-from avc_jax.data import visit as visits
 from avc_jax.data.feed import Feed
-from avc_jax.data.moments import Format, make_format
-from avc_jax.data.pipeline import Batch, read_in_parallel
+from avc_jax.data.moments import Cut, evaluation_format
+from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
+from avc_jax.data.reading import Batch, Shapes, empty
 from avc_jax.data.sources import Source
 from avc_jax.evaluators import arrays
 from avc_jax.evaluators.base import Network, Setting
 from avc_jax.evaluators.labelled_sounds import LabelledSound
 from avc_jax.parallel import mesh as meshes
+from avc_jax.systems.base import System
 from avc_jax.train.state import params_sha256
 
 Arrays = dict[str, np.ndarray]
 
-INPUTS = ("frame", "waveform")
+_CLIP = ((), np.int32)  # Shape and dtype of `clip`, which says where a row is from.
 _SAY_EVERY_S = 10
 
 
@@ -57,7 +58,7 @@ class Features:
           ConfigError: the evaluation's batch does not fit the devices.
         """
         config = setting.config
-        self._setting, self._form = setting, make_format(config)
+        self._setting, self._form = setting, evaluation_format(config)
         self._folder = setting.folder / "features"
         self._batch_size = config.evaluate.batch_size or config.train.batch_size
         meshes.check_batch_size("config.evaluate.batch_size", self._batch_size, 1, setting.mesh)
@@ -65,8 +66,8 @@ class Features:
         self._memory: dict[str, Arrays] = {}
 
     def clips(self, network: Network, source: Source, kind: str) -> Table:
-        """Features at the middle of every good clip of a source: of the frame there, cropped at the centre, and of the sound
-        around it.
+        """Features of every good clip of a source as evaluation sees it; of a video the frame at its middle, cropped at the
+        centre, and the sound around it.
 
         Args:
           network: whose.
@@ -142,10 +143,11 @@ class Features:
     def _at_centres(self, network: Network, source: Source, clips: np.ndarray, kind: str) -> Arrays:
         """`kind` at the middle of int64[n] clips, as modality -> values, and clip -> int32[m] those that are good, ascending."""
         plan = Plan(max(1, len(source.clips)), seed=0, batch_size=1)
-        reader = visits.Reader(source, plan, self._form, self._setting.quarantine, pairing="none")
-        names = tuple(name for name in INPUTS if name in self._setting.system.features)
-        return self._extract(network, kind, lambda number: reader.centre(int(clips[number])), len(clips), names, self._form,
-                             stored_side=source.stored_side)
+        system = self._setting.system
+        reader = source.reader(plan, self._form, self._setting.quarantine, system.features)
+        shapes = {name: reader.shapes[name] for name in (*inputs(system), "clip")}
+        return self._extract(network, kind, lambda number: reader.whole(int(clips[number])), len(clips), shapes,
+                             cut=reader.cut if "frame" in shapes else None)
 
     def _of_sounds(self, network: Network, sounds: Sequence[LabelledSound], subclips: int) -> Arrays:
         ledger = self._folder / "quarantine.jsonl" if jax.process_index() == 0 else None
@@ -154,31 +156,36 @@ class Features:
             ledger.unlink(missing_ok=True)  # of the time before; a file may be whole again
         quarantine = Quarantine(ledger, len(sounds), self._setting.config.data.quarantine_budget)
 
-        def read(number: int) -> visits.Pairs:
+        lengths = ("waveform_length",) if "waveform_length" in self._setting.system.features else ()
+        shapes = {"waveform": ((self._form.samples,), np.int16), **dict.fromkeys((*lengths, "clip"), _CLIP)}
+
+        def read(number: int) -> Batch:
             try:
                 sound = sounds[number].read(self._form.rate_hz)
             except errors.BadMedia as error:
                 quarantine.add(str(sounds[number].path), error)
-                return _without_frames(number, np.zeros((0, self._form.samples), np.int16))
-            return _without_frames(number, spread(sound, self._form.samples, subclips))
+                return empty(shapes)
+            numbers = {"waveform_length": min(len(sound), self._form.samples), "clip": number}
+            return {"waveform": spread(sound, self._form.samples, subclips),
+                    **{name: np.full(subclips, value, np.int32) for name, value in numbers.items()}}
 
-        found = self._extract(network, "transfer", read, len(sounds), ("waveform",), _blind(self._form), rows=subclips)
+        found = self._extract(network, "transfer", read, len(sounds), shapes, rows=subclips)
         good = np.isin(np.arange(len(sounds)), found["clip"])
         return {"audio": _scatter(found["audio"].reshape(int(good.sum()), subclips, -1), good)}
 
-    def _extract(self, network: Network, kind: str, read: Callable[[int], visits.Pairs], count: int, names: tuple[str, ...],
-                 form: Format, *, rows: int = 1, stored_side: int = 0) -> Arrays:
-        """Runs the network over read(0), ..., read(count - 1), each of which gives at most `rows` rows.
+    def _extract(self, network: Network, kind: str, read: Callable[[int], Batch], count: int, shapes: Shapes, *, rows: int = 1,
+                 cut: Cut | None = None) -> Arrays:
+        """Runs the network over read(0), ..., read(count - 1), each of which gives at most `rows` rows of some fields.
 
         Every process reads its share, and runs as many steps as the one with most rows could need.
         """
         setting, processes = self._setting, jax.process_count()
         own = np.arange(count)[jax.process_index() :: processes]
-        stream = read_in_parallel(lambda number: read(int(own[number])), len(own), form, stored_side=stored_side,
+        stream = read_in_parallel(lambda number: read(int(own[number])), len(own), shapes, cut=cut,
                                   threads=setting.config.data.decode_threads, ahead=math.ceil(self._batch_size / rows))
         size = self._batch_size // processes
         steps = max(1, math.ceil(math.ceil(count / processes) * rows / size))  # one at least, which tells the widths
-        feed = Feed(_batches(stream, (*names, "clip"), form, size, steps), meshes.batch_sharding(setting.mesh),
+        feed = Feed(_batches(stream, shapes, size, steps), meshes.batch_sharding(setting.mesh),
                     on_wait=setting.pulse)
         function, parts, shown = self._function(kind), [], time.monotonic()
         try:
@@ -207,6 +214,11 @@ class Features:
         return self._functions[kind]
 
 
+def inputs(system: System) -> tuple[str, ...]:
+    """The fields that a system's answers for its modalities are made from, with their lengths."""
+    return tuple(name for name, feature in system.features.items() if feature.modality or name.endswith("_length"))
+
+
 def spread(sound: np.ndarray, samples: int, count: int) -> np.ndarray:
     """int16[count, samples]: equally spaced windows of int16[n], the first at its start and the last at its end.
 
@@ -217,29 +229,15 @@ def spread(sound: np.ndarray, samples: int, count: int) -> np.ndarray:
     return np.stack([sound[start : start + samples] for start in starts])
 
 
-def _blind(form: Format) -> Format:
-    """The form of pairs whose frames have no pixels."""
-    return Format(form.short_side, 0, form.window_s, form.rate_hz)
-
-
-def _without_frames(number: int, waveform: np.ndarray) -> visits.Pairs:
-    """Sounds as pairs without pixels, so that they go the way of all pairs."""
-    count = len(waveform)
-    numbers, times = np.full(count, number, np.int32), np.zeros(count)
-    return visits.Pairs(np.zeros((count, 0, 0, 3), np.uint8), waveform, np.ones(count, np.int32), numbers, numbers, numbers,
-                        times, times, np.zeros((0, 4), np.int32))
-
-
-def _batches(stream: Iterator[Batch], names: tuple[str, ...], form: Format, size: int, steps: int) -> Iterator[Batch]:
+def _batches(stream: Iterator[Batch], shapes: Shapes, size: int, steps: int) -> Iterator[Batch]:
     """Deals the rows of a stream out to `steps` batches of `size` rows; zeros follow the last, with clip -1."""
-    shapes = visits.fields(form)
-    left: Batch = {name: np.zeros((0, *shapes[name][0]), shapes[name][1]) for name in names}
+    left = empty(shapes)
     for _ in range(steps):
         parts, count = [left], len(left["clip"])
         while count < size and (part := next(stream, None)) is not None:
             parts.append(part)
             count += len(part["clip"])
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in shapes}
         left = {name: value[size:] for name, value in whole.items()}
         padding = max(0, size - count)
         yield {name: np.pad(value[:size], [(0, padding)] + [(0, 0)] * (value.ndim - 1),

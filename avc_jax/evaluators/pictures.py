@@ -15,9 +15,10 @@ import numpy as np
 
 from avc_jax import audio
 from avc_jax.data import visit as visits
-from avc_jax.data.moments import make_format
-from avc_jax.data.pipeline import Batch, read_in_parallel
+from avc_jax.data.moments import evaluation_format
+from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
+from avc_jax.data.reading import Batch
 from avc_jax.evaluators import arrays, concepts, heat, units
 from avc_jax.evaluators.base import Network, Row, Setting
 from avc_jax.evaluators.features import Features
@@ -38,7 +39,7 @@ class Pictures:
 
     def __init__(self, setting: Setting, features: Features):
         self._setting, self._features, self._own = setting, features, setting.config.pictures
-        self._seed, self._form = setting.config.evaluate.seed, make_format(setting.config)
+        self._seed, self._form = setting.config.evaluate.seed, evaluation_format(setting.config)
 
     def missing(self) -> str | None:
         clips = len(self._setting.heldout.clips)
@@ -54,23 +55,28 @@ class Pictures:
         clips, values = table.clip[rows], {modality: value[rows] for modality, value in table.values.items()}
         labels = np.array([self._setting.heldout.clips[clip].label for clip in clips])
         files = np.array([self._setting.heldout.clips[clip].file for clip in clips])
-        found: dict[str, Any] = {"clips": len(clips), "units": self._units(network, clips, labels)}
+        found: dict[str, Any] = {"clips": len(clips), "units": self._units(network, clips, labels) if self._peaks else {}}
         found |= self._space(network, clips, labels, files, values)
         if self._places is not None:
             found["localised"] = self._localise(self._places, network, clips, labels, files, values["audio"])
         return found
 
     @functools.cached_property
-    def _peaks(self) -> Features:
-        """Features whose maps are the largest activation of each unit: modality -> f32[n, C]."""
+    def _peaks(self) -> Features | None:
+        """Features whose maps are the largest activation of each unit: modality -> f32[n, C]; None where there are no maps, or no
+        frames and sounds to show them over."""
         maps = self._setting.system.maps
+        if maps is None or not self._setting.heldout.holds_pairs:
+            return None
         return self._asking(lambda *args: {name: value.max(axis=(1, 2)) for name, value in maps(*args).items()})
 
     @functools.cached_property
     def _places(self) -> Features | None:
         """Features whose maps are the embeddings of the frame's cells: video -> f32[n, H, W, D]; None where there are none."""
         places = self._setting.system.places
-        return None if places is None else self._asking(lambda *args: {"video": places(*args)})
+        if places is None or not self._setting.heldout.holds_pairs:
+            return None
+        return self._asking(lambda *args: {"video": places(*args)})
 
     def _asking(self, answer: Callable) -> Features:
         """Features whose maps are what `answer` (variables, batch) makes of clips, so that only that leaves the devices."""
@@ -82,6 +88,7 @@ class Pictures:
     def _units(self, network: Network, clips: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """How well the strongest clips of the best units agree, for each modality; the sheets of the trained network."""
         found = {}
+        assert self._peaks is not None
         for modality, value in self._peaks.maps(network, self._setting.heldout, clips).items():
             self._setting.pulse()
             chosen = units.best(value, labels, self._own.units, self._seed)
@@ -122,7 +129,7 @@ class Pictures:
                values: dict[str, np.ndarray]) -> dict[str, Any]:
         """How often the nearest neighbour is of the same class, among labelled clips; writes the embeddings in two dimensions."""
         points = {}
-        for modality, value in values.items():
+        for modality, value in _ordered(values):
             self._setting.pulse()
             points[modality] = two_dimensions(value, self._seed)
         self._write(f"space_{network.name}", label=labels, **points)
@@ -165,9 +172,8 @@ class Pictures:
         source = self._setting.heldout
         plan = Plan(len(source.clips), seed=0, batch_size=1)
         reader = visits.Reader(source, plan, self._form, self._setting.quarantine, pairing="none")
-        parts = list(read_in_parallel(lambda number: reader.centre(int(clips[number])), len(clips), self._form,
-                                      threads=self._setting.config.data.decode_threads, ahead=_AT_ONCE,
-                                      stored_side=source.stored_side))
+        parts = list(read_in_parallel(lambda number: reader.whole(int(clips[number])), len(clips), reader.shapes,
+                                      threads=self._setting.config.data.decode_threads, ahead=_AT_ONCE, cut=reader.cut))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _names(self, clips: np.ndarray) -> np.ndarray:

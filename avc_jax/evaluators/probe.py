@@ -82,8 +82,7 @@ class Probe:
           MissingInputError: config.probe.dataset names pictures that are not there.
         """
         self._setting, config = setting, setting.config
-        self._takes_frames = "frame" in setting.system.features
-        if not self._takes_frames:
+        if self._unable():
             return
         meshes.check_batch_size("config.probe.batch_size", config.probe.batch_size, 1, setting.mesh)
         self._size = setting.system.features["frame"].shape[0]
@@ -93,9 +92,13 @@ class Probe:
         self.data_sha256 = self._data.data_sha256
 
     def missing(self) -> str | None:
-        if not self._takes_frames:
-            return f"{self._setting.config.system.name} takes no frames, and the probe classifies pictures"
-        return self._data.missing()
+        return self._unable() or self._data.missing()
+
+    def _unable(self) -> str | None:
+        system, name = self._setting.system, self._setting.config.system.name
+        if "frame" not in system.features:
+            return f"{name} takes no frames, and the probe classifies pictures"
+        return f"{name} has no transfer features, which the probe classifies" if system.transfer is None else None
 
     def __call__(self, network: Network) -> dict[str, Any]:
         own = self._setting.config.probe
@@ -117,7 +120,9 @@ class Probe:
     def _see(self, variables: Variables, batch, rng: jax.Array) -> jax.Array:
         own = self._setting.config.probe
         frame = recolour(rng, batch["frame"], own.brightness, own.saturation)
-        return self._setting.system.transfer(variables, {"frame": frame})["video"]
+        transfer = self._setting.system.transfer
+        assert transfer is not None  # missing() says so
+        return transfer(variables, {"frame": frame})["video"]
 
     def _rows(self, features: np.ndarray, label: np.ndarray) -> probe_data.Batches:
         """Batches of rows in the order of a plan: this process's."""

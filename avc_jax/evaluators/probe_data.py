@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from avc_jax.data import pipeline
-from avc_jax.data import visit as visits
 from avc_jax.data.feed import to_devices
 from avc_jax.data.images import Pictures, View, random_crops
 from avc_jax.data.moments import make_format
@@ -76,7 +75,7 @@ class Clips(Data):
         # As much of the frame as a square holds: the crops are cut from that.
         form = dataclasses.replace(make_format(config), size=config.data.frame_short_side)
         plan = Plan(len(source.clips), self._view.seed, config.probe.batch_size)
-        reader = visits.Reader(source, plan, form, self._setting.quarantine, pairing="none")
+        reader = source.reader(plan, form, self._setting.quarantine, ("frame",))
         batches = pipeline.train_batches(reader, first_step=0, host=jax.process_index(), hosts=jax.process_count(),
                                          threads=config.data.decode_threads, ahead=config.data.prefetch_batches,
                                          names=("frame", "clip"))
@@ -96,7 +95,9 @@ class Sets(Data):
         self._pictures = Pictures(config.probe.dataset, config.probe.root, threads=config.data.decode_threads)
         self.num_classes, self.num_train = self._pictures.num_classes, self._pictures.num_train
         self.data_sha256 = self._pictures.data_sha256
-        self._transfer = jax.jit(lambda variables, batch: setting.system.transfer(variables, batch)["video"],
+        transfer = setting.system.transfer
+        assert transfer is not None  # missing() says so
+        self._transfer = jax.jit(lambda variables, batch: transfer(variables, batch)["video"],
                                  out_shardings=meshes.replicated(setting.mesh))
 
     def missing(self) -> str | None:

@@ -30,13 +30,16 @@ class Transfer:
           ConfigError, MissingInputError, DataError: the labelled sounds that config.transfer names are not there.
         """
         self._own, self._seed, self._pulse = setting.config.transfer, setting.config.evaluate.seed, setting.pulse
-        self._features = features
+        self._features, self._setting = features, setting
         self._sounds = labelled_sounds.find(setting.config, setting.heldout)
         self._named = bool(self._own.dataset or self._own.manifest)
         rows = [(sound.identity(), sound.label, sound.fold) for sound in self._sounds]
         self.data_sha256 = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def missing(self) -> str | None:
+        system, name = self._setting.system, self._setting.config.system.name
+        if system.transfer is None or "waveform" not in system.features:
+            return f"{name} has no transfer features of sounds" + ("" if "waveform" in system.features else " from media")
         reason = unsplittable([sound.label for sound in self._sounds], [sound.fold for sound in self._sounds])
         if reason is None or self._named:
             return reason

@@ -51,8 +51,9 @@ def programs_of(system: System, variables: Variables) -> list[Program]:
 
     modalities = jax.eval_shape(system.embed, variables, _shapes(system.features, 2))
     calls = {f"embed_{modality}": embed(modality) for modality in sorted(modalities)}
-    if len(modalities) > 1:  # half a network embeds, and scores nothing
-        calls["score"] = lambda variables, batch: {"score": system.score(variables, batch)}
+    score = system.score
+    if len(modalities) > 1 and score is not None:  # half a network embeds, and scores nothing
+        calls["score"] = lambda variables, batch: {"score": score(variables, batch)}
     return [_program(name, call, system.features, variables) for name, call in calls.items()]
 
 

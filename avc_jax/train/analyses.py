@@ -65,7 +65,12 @@ class Analyses:
           Stopped: a signal came; earlier results and all features that are complete stand.
         """
         due = [name for name in self._evaluators if last or self._run.config.evaluators[name] == "every"]
-        due = [name for name in due if not self._is_missing(name)]
+        asked = [name for name in due if not self._is_missing(name)]
+        if last and jax.process_index() == 0:
+            for name in due:
+                if name not in asked and name not in self._before:
+                    self._run.workdir.update_evaluation(name, {"note": f"Not asked: {self._evaluators[name].missing()}."})
+        due = asked
         if not due:
             return
         trained = network("trained", state)

@@ -10,7 +10,6 @@ import jax
 
 from avc_jax import errors
 from avc_jax.data import pipeline
-from avc_jax.data import visit as visits
 from avc_jax.data.feed import Feed
 from avc_jax.data.plan import Plan
 from avc_jax.parallel import mesh as meshes
@@ -84,8 +83,9 @@ def _batches(run: Run, start: int):
     """This process's rows of the global batches from step `start` on."""
     config = run.config
     source = run.source.select(config.data.split)
-    plan = Plan(len(source.clips), config.train.seed, config.train.batch_size, config.data.pairs_per_visit)
-    reader = visits.Reader(source, plan, run.form, run.quarantine, pairing=config.data.pairing)
+    plan = Plan(len(source.clips), config.train.seed, config.train.batch_size, config.data.pairs_per_visit,
+                config.data.together)
+    reader = source.reader(plan, run.form, run.quarantine, run.system.features, pairing=config.data.pairing)
     return pipeline.train_batches(reader, first_step=start, host=jax.process_index(), hosts=jax.process_count(),
                                   threads=config.data.decode_threads, ahead=config.data.prefetch_batches,
                                   names=tuple(run.system.features))

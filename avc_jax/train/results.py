@@ -29,6 +29,8 @@ def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None
     """
     if run.evaluator is not None and (last or run.config.evaluators.avc == "every"):
         _evaluate_pairs(run, run.evaluator, state, writer, last)
+    if last and run.no_pairs and run.config.evaluators.avc != "off" and jax.process_index() == 0:
+        run.workdir.update_evaluation("avc", {"note": f"Not asked: {run.no_pairs}."})  # for the page
     run.analyses.ask(state, writer, last=last)
 
 
@@ -98,13 +100,13 @@ def evaluate_checkpoint(run: Run) -> None:
     Raises:
       MissingInputError: there is no checkpoint.
       ConfigError: it is of another network.
-      DataError: too few files are held out.
+      DataError: too few files are held out for pairs, and pairs are all that the system can be asked about.
     """
     if not run.checkpoints.steps():
         raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the "
                                        "same command without --mode=evaluate.")
     run.workdir.check_network(run.config)
-    if run.evaluator is None and run.config.evaluators.avc != "off":
+    if run.system.score is not None and run.source.holds_pairs and run.no_pairs and run.config.evaluators.avc != "off":
         raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} "
                                f"file(s) of {run.source.root}, and false pairs need two; the clips are in splits "
                                f"{run.source.count_splits()}.")

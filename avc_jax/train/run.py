@@ -14,7 +14,7 @@ from avc_jax import errors, systems
 from avc_jax.data import sources
 from avc_jax.data.moments import make_format
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.evaluators.avc import AVC
+from avc_jax.evaluators import avc
 from avc_jax.parallel import mesh as meshes
 from avc_jax.train import initial
 from avc_jax.train import optimizer as optimizers
@@ -107,9 +107,10 @@ class Run:
                           f"mesh {dict(self.mesh.shape)}.")
         self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
                           f"training on {config.data.split}.")
-        if self.evaluator is None and config.evaluators.avc != "off":
-            self.progress.say("No evaluation: fewer than two files are outside config.data.split "
-                              f"({config.data.split}); config.data.evaluate_split names another choice.")
+        for note in self.source.notes:
+            self.progress.say(note)
+        if self.no_pairs and config.evaluators.avc != "off":
+            self.progress.say(f"No avc: {self.no_pairs}.")
         self.analyses.announce()
 
     @functools.cached_property
@@ -133,11 +134,16 @@ class Run:
         return Analyses(self)
 
     @functools.cached_property
-    def evaluator(self) -> AVC | None:
-        """None where it is off, or the held-out clips are of fewer than two files, so that no false pair can be made."""
-        if self.config.evaluators.avc == "off" or self.heldout.num_files < 2:
+    def no_pairs(self) -> str | None:
+        """Why no pairs can be scored, or None; see `avc.missing`."""
+        return avc.missing(self.system, self.heldout, self.config)
+
+    @functools.cached_property
+    def evaluator(self) -> avc.AVC | None:
+        """None where it is off, or there is nothing to ask."""
+        if self.config.evaluators.avc == "off" or self.no_pairs:
             return None
-        return AVC(self.system, self.config, self.heldout, self.mesh, self.quarantine)
+        return avc.AVC(self.system, self.config, self.heldout, self.mesh, self.quarantine)
 
 
 def _keep_compiled_programs() -> None:

@@ -20,18 +20,16 @@ from avc_jax.data.quarantine import Quarantine
 
 FORM = visits.Format(short_side=32, size=24, window_s=0.25, rate_hz=8000)
 SMALL = visits.Format(short_side=8, size=8, window_s=1.0, rate_hz=8)
-NO_WINDOW = np.zeros((0, 4), np.int32)
 NAMES = ("frame", "waveform", "label", "file")
 
 
 class FakeReader:
     """Reads no files: the field `clip` holds the visit, `sound_clip` which of its pairs."""
 
-    class source:
-        stored_side = 0
+    cut, shapes = None, visits.fields(SMALL)
 
     def __init__(self, plan, delay=lambda visit: 0.0):
-        self.plan, self.form, self._delay = plan, SMALL, delay
+        self.plan, self._delay = plan, delay
         self.visits, self._lock = [], threading.Lock()
 
     def train(self, visit):
@@ -39,22 +37,22 @@ class FakeReader:
         with self._lock:
             self.visits.append(visit)
         k = self.plan.pairs_per_visit
-        empty = {name: np.zeros((k, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
-        return visits.Pairs(**empty | {"clip": np.full(k, visit, np.int32), "sound_clip": np.arange(k, dtype=np.int32)},
-                            window=NO_WINDOW)
+        return zeros(k) | {"clip": np.full(k, visit, np.int32), "sound_clip": np.arange(k, dtype=np.int32)}
 
 
 class FakeStoredReader(FakeReader):
     """The same, row by row, with frames that are JPEGs of one level: the visit."""
 
-    class source:
-        stored_side = 16
+    cut = make_cut(16, SMALL)
 
     def train(self, visit, pair):
-        empty = {name: np.zeros((len(visit), *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
         jpegs = np.array([gray_jpeg(np.full((16, 24), value)) for value in visit], object)
-        return visits.Pairs(**empty | {"frame": jpegs, "clip": visit.astype(np.int32), "sound_clip": pair.astype(np.int32)},
-                            window=np.tile(np.array([0, 0, 8, 8], np.int32), (len(visit), 1)))
+        return zeros(len(visit)) | {"frame": jpegs, "clip": visit.astype(np.int32), "sound_clip": pair.astype(np.int32),
+                                    "window": np.tile(np.array([0, 0, 8, 8], np.int32), (len(visit), 1))}
+
+
+def zeros(rows):
+    return {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
 
 
 def gray_jpeg(levels):
@@ -88,6 +86,17 @@ def test_rows_of_all_hosts_make_the_same_global_batch(pairs_per_visit, hosts, re
         assert [row for share in shares for row in share[step]] == planned(plan, 2 + step)
 
 
+@pytest.mark.parametrize("reader", [FakeReader, FakeStoredReader])
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_pairs_of_a_visit_can_land_in_one_batch(hosts, reader):
+    plan = Plan(10, seed=0, batch_size=16, pairs_per_visit=4, together=True)
+    for step in range(3):
+        assert planned(plan, step) == [(4 * step + slot, pair) for slot in range(4) for pair in range(4)]
+    shares = [rows_of(plan, 3, reader, first_step=1, host=host, hosts=hosts) for host in range(hosts)]
+    for step in range(3):
+        assert [row for share in shares for row in share[step]] == planned(plan, 1 + step)
+
+
 def planned(plan, step):
     return list(zip(*(column.tolist() for column in plan.rows(step)), strict=True))
 
@@ -114,7 +123,7 @@ def test_a_crop_of_a_stored_frame_is_that_of_the_scaled_frame(short_side, ratio,
     height, width = short_side, 2 * short_side
     picture = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 120, width))
     jpegs, windows = tf.constant([gray_jpeg(picture)]), tf.constant([cut.window(height, width, place)])
-    frames = pipeline._decode_jpegs(jpegs, windows, form, cut).numpy()
+    frames = pipeline._decode_jpegs(jpegs, windows, form.size, cut).numpy()
     scaled = np.array(Image.fromarray(picture.astype(np.uint8)).resize((32, 16), Image.Resampling.BILINEAR))
     y, x = int(place[0] * 5), int(place[1] * 21)
     assert frames.shape == (1, 12, 12, 3)
@@ -163,8 +172,7 @@ def test_real_files_give_the_same_batches_to_one_host_or_two_from_the_start_or_l
 
 
 def read_pairs(number):
-    one = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in visits.fields(SMALL).items()}
-    return visits.Pairs(**one | {"clip": np.full(1, number, np.int32)}, window=NO_WINDOW)
+    return zeros(1) | {"clip": np.full(1, number, np.int32)}
 
 
 @pytest.mark.parametrize("error", [errors.DataError("Too many are bad."), errors.CannotWriteError("No room."), KeyError("x"),
@@ -175,7 +183,7 @@ def test_errors_of_reading_come_out_as_themselves(error):
             raise error
         return read_pairs(number)
 
-    stream = pipeline.read_in_parallel(read, 10, SMALL, threads=2, ahead=2)
+    stream = pipeline.read_in_parallel(read, 10, visits.fields(SMALL), threads=2, ahead=2)
     assert [int(next(stream)["clip"][0]) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(type(error)) as caught:
         next(stream)
@@ -184,11 +192,9 @@ def test_errors_of_reading_come_out_as_themselves(error):
 
 def test_reading_stops_at_the_count_and_keeps_empty_results():
     def read(number):
-        pairs = read_pairs(number)
-        empty = {name: getattr(pairs, name)[:0] for name in visits.fields(SMALL)}
-        return pairs if number % 2 else visits.Pairs(**empty, window=NO_WINDOW)
+        return read_pairs(number) if number % 2 else zeros(0)
 
-    found = list(pipeline.read_in_parallel(read, 5, SMALL, threads=2, ahead=2))
+    found = list(pipeline.read_in_parallel(read, 5, visits.fields(SMALL), threads=2, ahead=2))
     assert [len(item["clip"]) for item in found] == [0, 1, 0, 1, 0]
     for name, (shape, dtype) in visits.fields(SMALL).items():
         assert found[0][name].shape == (0, *shape)
@@ -202,7 +208,7 @@ def test_reading_runs_ahead_but_not_far():
         started.append(number)
         return read_pairs(number)
 
-    stream = pipeline.read_in_parallel(read, 1000, SMALL, threads=2, ahead=4)
+    stream = pipeline.read_in_parallel(read, 1000, visits.fields(SMALL), threads=2, ahead=4)
     next(stream)
     deadline = time.monotonic() + 5
     while len(started) < 5 and time.monotonic() < deadline:

@@ -145,3 +145,15 @@ GOLDEN = {
     "partners": [7, 4, 9],
     "rows": [[[2, 0, 3, 1], [0, 1, 0, 1]], [[8, 6, 9, 7], [0, 1, 0, 1]]],
 }
+
+
+def test_numbers_of_items_are_those_of_their_first_release():
+    """As above."""
+    plan = Plan(num_clips=10, seed=7, batch_size=4, pairs_per_visit=2, together=True)
+    assert plan.window_draws(np.array([5]))[0].tolist() == [
+        [0.9860870509435586, 0.9991883529549085], [0.5330175972100011, 0.31751478701059976]]
+    assert plan.picture_draws(np.array([5]), 3)[0].tolist() == [
+        [0.8364046897158278, 0.48299605924484856, 0.4900856395291372],
+        [0.11601537921027971, 0.24163835363897557, 0.9565663611183733]]
+    assert [[column.tolist() for column in plan.rows(step)] for step in (0, 3)] == [
+        [[0, 0, 1, 1], [0, 1, 0, 1]], [[6, 6, 7, 7], [0, 1, 0, 1]]]

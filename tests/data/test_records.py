@@ -346,14 +346,14 @@ def test_file_that_is_silent_from_beginning_to_end_is_rejected(tmp_path):
 
 
 def visited(source, pairing="independent", ledger=None):
-    """`Pairs` of 40 visits, and what ended up in quarantine."""
+    """Pairs of 40 visits, and what ended up in quarantine."""
     quarantine = Quarantine(ledger, source.num_files, 1.0)
     reader = visits.Reader(source, Plan(len(source.clips), 3, batch_size=4, pairs_per_visit=2), FORM, quarantine, pairing=pairing)
     pairs = [reader.train(number) for number in range(40)]
     if not source.stored_side:
         return pairs, quarantine.reasons
     cut = moments.make_cut(source.stored_side, FORM)
-    return [dataclasses.replace(one, frame=pipeline._decode_jpegs(one.frame, one.window, FORM, cut).numpy())
+    return [one | {"frame": pipeline._decode_jpegs(one["frame"], one["window"], FORM.size, cut).numpy()}
             for one in pairs], quarantine.reasons
 
 
@@ -386,8 +386,8 @@ def test_evaluation_asks_the_same_of_records_and_folder(made):
     places = np.arange(len(folder.clips))
     one, other = (reader.evaluate(places) for reader in readers)
     for name in ("label", "file", "clip", "sound_clip", "frame_s", "sound_s"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert 0 < len(one.label) < 2 * len(places)
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert 0 < len(one["label"]) < 2 * len(places)
 
 
 def test_list_of_clips_is_that_of_the_folder(made):
@@ -404,8 +404,8 @@ def test_same_clips_times_and_substitutes_as_from_the_folder(made):
     assert {path: kind for path, (kind, _) in known.items()} == {path: kind for path, (kind, _) in bad.items()}
     for one, other in zip(from_folder, from_records, strict=True):
         for name in ("label", "file", "clip", "sound_clip", "frame_s", "sound_s"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    used = {folder.clips[clip].path for pairs in from_folder for clip in pairs.clip}
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    used = {folder.clips[clip].path for pairs in from_folder for clip in pairs["clip"]}
     assert {"lies.webm", "late.mov", "pcm.mov"} <= used, "the plan missed the interesting files"
 
 
@@ -413,9 +413,9 @@ def test_sounds_at_their_own_rate_are_bit_for_bit_those_of_the_folder(made):
     _, _, folder, records = made
     compared = 0
     for one, other in zip(visited(folder)[0], visited(records)[0], strict=True):
-        for row, clip in enumerate(one.sound_clip):
+        for row, clip in enumerate(one["sound_clip"]):
             if folder.clips[clip].path.endswith(".mov"):
-                np.testing.assert_array_equal(one.waveform[row], other.waveform[row])
+                np.testing.assert_array_equal(one["waveform"][row], other["waveform"][row])
                 compared += 1
     assert compared > 10
 
@@ -423,10 +423,10 @@ def test_sounds_at_their_own_rate_are_bit_for_bit_those_of_the_folder(made):
 def test_resampled_sounds_are_those_of_the_folder_but_for_a_fraction_of_a_sample(made):
     _, _, folder, records = made
     for one, other in zip(visited(folder)[0], visited(records)[0], strict=True):
-        for row, clip in enumerate(one.sound_clip):
+        for row, clip in enumerate(one["sound_clip"]):
             if folder.clips[clip].path in ("0.mp4", "1.mp4"):
-                assert tiny.sound_of(one.waveform[row], RATE) == tiny.sound_of(other.waveform[row], RATE)
-                a, b = one.waveform[row].astype(float), other.waveform[row].astype(float)
+                assert tiny.sound_of(one["waveform"][row], RATE) == tiny.sound_of(other["waveform"][row], RATE)
+                a, b = one["waveform"][row].astype(float), other["waveform"][row].astype(float)
                 # A tone of 550 Hz that is late by half a sample of 8 kHz turns by 0.22, so correlates by more than 0.97.
                 assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.97
 
@@ -434,14 +434,14 @@ def test_resampled_sounds_are_those_of_the_folder_but_for_a_fraction_of_a_sample
 def test_frames_are_the_nearest_stored_ones(made):
     videos, _, folder, records = made
     for one, other in zip(visited(folder)[0], visited(records)[0], strict=True):
-        for row, clip in enumerate(other.clip):
+        for row, clip in enumerate(other["clip"]):
             name = folder.clips[clip].path
             if name.endswith(".mov"):
                 with MediaFile(videos / name) as file:
                     start_s = file.span.start_s
-                    stored_s = start_s + np.floor((one.frame_s[row] - start_s) * RECIPE.fps + 1e-9) / RECIPE.fps
+                    stored_s = start_s + np.floor((one["frame_s"][row] - start_s) * RECIPE.fps + 1e-9) / RECIPE.fps
                     image = file.frames([stored_s], 48)[0]
-                crops = [np.abs(image[y : y + 40, x : x + 40].astype(int) - other.frame[row].astype(int)).mean()
+                crops = [np.abs(image[y : y + 40, x : x + 40].astype(int) - other["frame"][row].astype(int)).mean()
                          for y in range(9) for x in range(25)]
                 assert min(crops) < 6, "no crop of the stored frame looks like what the record gave"
 
@@ -492,7 +492,7 @@ def test_damaged_record_goes_to_quarantine_and_the_others_are_used(made, tmp_pat
     damage(tmp_path / "out" / name)
     pairs, bad = visited(source)
     assert bad["pcm.mov"][0] == "damaged" and name in bad["pcm.mov"][1]
-    assert all(source.shards[source.table["shard"][clip]] != name for one in pairs for clip in (*one.clip, *one.sound_clip))
+    assert all(source.shards[source.table["shard"][clip]] != name for one in pairs for clip in (*one["clip"], *one["sound_clip"]))
 
 
 def flip(path: Path, near: bytes) -> None:
@@ -541,4 +541,4 @@ def test_odd_real_files_are_visited_alike(shared, tmp_path):
     records = record_source.open_records(config_of(tmp_path / "out"))
     for one, other in zip(visited(folder, "shared")[0], visited(records, "shared")[0], strict=True):
         for name in ("clip", "frame_s", "sound_s"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            np.testing.assert_array_equal(one[name], other[name])

@@ -1,6 +1,5 @@
 """What a visit yields: true and false pairs that differ in content and in nothing else, whatever the files are like."""
 
-import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -28,7 +27,7 @@ def reader(source, *, form=FORM, pairing="independent", pairs_per_visit=1, seed=
 
 
 def equal(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(dataclasses.astuple(one), dataclasses.astuple(other), strict=True))
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def listed(folder, *clips):
@@ -102,7 +101,7 @@ def drawn():
         patch.setattr(decoders, "read", functools.partial(files.read_clip, FakeMedia))
         made = reader(source, form=form, pairs_per_visit=2)
         pairs = [made.train(visit) for visit in range(5000)]
-    columns = {name: np.concatenate([getattr(pair, name) for pair in pairs]) for name in visits.fields(form)}
+    columns = {name: np.concatenate([pair[name] for pair in pairs]) for name in visits.fields(form)}
     file_of = np.array([clip.file for clip in source.clips])
     start_of = np.array([clip_number % 10 % 3 for clip_number in range(20)])
     assert (file_of[columns["clip"]] == columns["file"]).all()
@@ -138,20 +137,20 @@ def test_pairs_hold_what_their_labels_and_clips_say(source):
     labels = []
     for visit in range(20):
         pairs = made.train(visit)
-        for frame, waveform, label, clip, sound_clip in zip(pairs.frame, pairs.waveform, pairs.label, pairs.clip,
-                                                            pairs.sound_clip, strict=True):
+        for frame, waveform, label, clip, sound_clip in zip(pairs["frame"], pairs["waveform"], pairs["label"], pairs["clip"],
+                                                            pairs["sound_clip"], strict=True):
             assert tiny.picture_of(frame) == clip
             assert tiny.sound_of(waveform, FORM.rate_hz) == sound_clip
             assert (clip == sound_clip) == (label == 1)
             labels.append(label)
-        np.testing.assert_array_equal(pairs.file, pairs.clip)  # one clip per file, in order
+        np.testing.assert_array_equal(pairs["file"], pairs["clip"])  # one clip per file, in order
     assert set(labels) == {0, 1}
 
 
 def test_fields_have_the_shapes_and_dtypes_that_are_promised(source):
     pairs = reader(source, pairs_per_visit=4).train(0)
     for name, (shape, dtype) in visits.fields(FORM).items():
-        value = getattr(pairs, name)
+        value = pairs[name]
         assert value.shape == (4, *shape), name
         assert value.dtype == dtype, name
 
@@ -163,7 +162,7 @@ def test_rows_of_several_visits_are_those_of_each_visit(mixed):
     for row, (visit, pair) in enumerate(zip(visited.tolist(), pairs.tolist(), strict=True)):
         alone = made.train(visit)
         for name in visits.fields(FORM):
-            np.testing.assert_array_equal(getattr(rows, name)[row], getattr(alone, name)[pair], err_msg=name)
+            np.testing.assert_array_equal(rows[name][row], alone[name][pair], err_msg=name)
 
 
 def test_key_frames_alone_are_shown_and_their_sounds_overlap_them(tmp_path):
@@ -174,10 +173,10 @@ def test_key_frames_alone_are_shown_and_their_sounds_overlap_them(tmp_path):
     seen = []
     for visit in range(4):
         pairs = made.train(visit)
-        seen += pairs.frame_s.round(2).tolist()
-        true = pairs.label == 1
-        assert (pairs.sound_s <= pairs.frame_s + 1e-9)[true].all()
-        assert (pairs.frame_s <= pairs.sound_s + 0.5 + 1e-9)[true].all()
+        seen += pairs["frame_s"].round(2).tolist()
+        true = pairs["label"] == 1
+        assert (pairs["sound_s"] <= pairs["frame_s"] + 1e-9)[true].all()
+        assert (pairs["frame_s"] <= pairs["sound_s"] + 0.5 + 1e-9)[true].all()
     assert set(seen) == {0.0, 2.0, 4.0}
 
 
@@ -186,7 +185,7 @@ def test_a_clip_before_whose_moment_lies_no_key_frame_of_its_own_shows_any(tmp_p
         media.flash_and_click(tmp_path / name, events_s=[0.5], seconds=6.0, gop=100)
     form = visits.Format(short_side=64, size=64, window_s=0.5, rate_hz=48000, frame_choice="keyframe")
     made = reader(listed(tmp_path, ("a.mp4", 1.0, 3.0), ("b.mp4", 1.0, 3.0)), form=form, pairs_per_visit=8)
-    times = made.train(0).frame_s
+    times = made.train(0)["frame_s"]
     assert times.min() >= 1.0
     assert len(set(times.tolist())) == 8
 
@@ -203,9 +202,9 @@ def test_shared_pairing_reads_true_pairs_only(source):
     made = reader(source, pairing="shared", pairs_per_visit=2)
     for visit in range(5):
         pairs = made.train(visit)
-        assert (pairs.label == 1).all()
-        np.testing.assert_array_equal(pairs.clip, pairs.sound_clip)
-        assert [tiny.sound_of(waveform, FORM.rate_hz) for waveform in pairs.waveform] == pairs.clip.tolist()
+        assert (pairs["label"] == 1).all()
+        np.testing.assert_array_equal(pairs["clip"], pairs["sound_clip"])
+        assert [tiny.sound_of(waveform, FORM.rate_hz) for waveform in pairs["waveform"]] == pairs["clip"].tolist()
 
 
 def test_frame_and_sound_are_taken_at_the_times_that_are_said(tmp_path):
@@ -218,15 +217,15 @@ def test_frame_and_sound_are_taken_at_the_times_that_are_said(tmp_path):
     seen = 0
     for visit in range(12):
         pairs = made.train(visit)
-        start_s = float(pairs.sound_s[0])
-        click_s = media.click_time_s(pairs.waveform[0], start_s, 48000)
+        start_s = float(pairs["sound_s"][0])
+        click_s = media.click_time_s(pairs["waveform"][0], start_s, 48000)
         nearest = min(events_s, key=lambda event: abs(event - click_s))
         if start_s + 0.02 < nearest < start_s + 0.48:
             assert click_s == pytest.approx(nearest, abs=0.002)
             seen += 1
-        since_s = min((pairs.frame_s[0] - event for event in events_s if event <= pairs.frame_s[0]), default=9.0)
+        since_s = min((pairs["frame_s"][0] - event for event in events_s if event <= pairs["frame_s"][0]), default=9.0)
         if not 0.08 < since_s < 0.16 and since_s > 1e-3:
-            assert media.is_flash(pairs.frame[0]) == (since_s < 0.08)
+            assert media.is_flash(pairs["frame"][0]) == (since_s < 0.08)
     assert seen >= 6
 
 
@@ -251,10 +250,10 @@ def test_manifest_stretches_are_kept_to(videos):
     made = reader(source, pairs_per_visit=4)
     for visit in range(10):
         pairs = made.train(visit)
-        assert pairs.frame_s.min() >= 0.5
-        assert pairs.frame_s.max() <= 1.25
-        assert pairs.sound_s.min() >= 0.5
-        assert pairs.sound_s.max() + FORM.window_s <= 1.25 + 1e-9
+        assert pairs["frame_s"].min() >= 0.5
+        assert pairs["frame_s"].max() <= 1.25
+        assert pairs["sound_s"].min() >= 0.5
+        assert pairs["sound_s"].max() + FORM.window_s <= 1.25 + 1e-9
 
 
 def test_two_clips_of_one_file_make_no_false_pair(videos):
@@ -262,7 +261,7 @@ def test_two_clips_of_one_file_make_no_false_pair(videos):
     made = reader(source, pairs_per_visit=4)
     for visit in range(12):
         pairs = made.train(visit)
-        for file, sound_clip, label in zip(pairs.file, pairs.sound_clip, pairs.label, strict=True):
+        for file, sound_clip, label in zip(pairs["file"], pairs["sound_clip"], pairs["label"], strict=True):
             assert (source.clips[sound_clip].file == file) == (label == 1)
 
 
@@ -285,8 +284,8 @@ def test_bad_files_are_quarantined_with_their_kinds_and_good_ones_stand_in(mixed
     made = reader(mixed, pairs_per_visit=2, ledger=tmp_path / "quarantine.jsonl")
     for visit in range(28):
         pairs = made.train(visit)
-        assert (pairs.clip < 4).all()
-        assert (pairs.sound_clip < 4).all()
+        assert (pairs["clip"] < 4).all()
+        assert (pairs["sound_clip"] < 4).all()
     kinds = {path: kind for path, (kind, _) in made.quarantine.reasons.items()}
     assert kinds == {"04.mp4": "unreadable", "05.mp4": "silent", "06.mp4": "too_short"}
 
@@ -302,7 +301,7 @@ def test_the_stand_in_is_always_the_same_one(mixed):
     for visit in replaced:
         substitutes = (int(plan.substitutes(np.array([visit]), attempt)[0]) for attempt in range(1, 99))
         stand_in = next(clip for clip in substitutes if clip not in bad)
-        assert (one[visit].clip == stand_in).all()
+        assert (one[visit]["clip"] == stand_in).all()
 
 
 def test_too_many_bad_files_end_the_run(mixed):
@@ -319,7 +318,7 @@ def test_a_silent_second_of_a_sounding_file_is_data(tmp_path):
         media.write(tmp_path / name, pictures=(media.numbered(k) for k in range(100)), times_s=times, sound=sound, rate_hz=16000,
                     acodec="flac")
     made = reader(listed(tmp_path, "a.mkv", "b.mkv"), pairs_per_visit=4)
-    quiet = sum(int((np.abs(made.train(visit).waveform) <= 1).all(1).sum()) for visit in range(6))
+    quiet = sum(int((np.abs(made.train(visit)["waveform"]) <= 1).all(1).sum()) for visit in range(6))
     assert quiet > 5
     assert not made.quarantine.reasons
 
@@ -328,7 +327,7 @@ def test_one_file_alone_makes_no_false_pair(videos):
     with pytest.raises(errors.DataError, match=r"has 1 file\(s\)"):
         reader(listed(videos, ("00.mp4", 0.0, 1.0), ("00.mp4", 1.0, 2.0)))
     one = reader(listed(videos, ("00.mp4", 0.0, 1.0), ("00.mp4", 1.0, 2.0)), pairing="none")
-    assert one.centre(np.arange(2)).frame_s == pytest.approx([0.5, 1.5], abs=0.05)
+    assert one.whole(np.arange(2))["frame_s"] == pytest.approx([0.5, 1.5], abs=0.05)
 
 
 # Headers that lie ----------------------------------------------------------------------------------------------------------
@@ -339,7 +338,7 @@ def test_download_that_stopped_gives_what_it_holds(tmp_path):
     for name in ("a.mp4", "b.mp4"):
         media.truncated(media.index_first(whole, tmp_path / "front.mp4"), tmp_path / name, 0.6)
     made = reader(listed(tmp_path, "a.mp4", "b.mp4"), pairs_per_visit=4)
-    times = np.concatenate([made.train(visit).frame_s for visit in range(10)])
+    times = np.concatenate([made.train(visit)["frame_s"] for visit in range(10)])
     assert not made.quarantine.reasons
     assert 2.0 < times.max() < 7.0
     # Uniform over what is there, not heaped up at its end.
@@ -369,7 +368,7 @@ def test_span_is_measured_where_the_header_promised_too_much(monkeypatch):
     for visit in range(50):
         pairs, draws = made.train(visit), made.plan.draws(np.array([visit])).moment[0]
         if draw(Span(0.0, 10.0), draws, 0.5)[0].max() > 4.0:
-            np.testing.assert_allclose(pairs.frame_s, draw(Span(0.0, 4.0), draws, 0.5)[0])
+            np.testing.assert_allclose(pairs["frame_s"], draw(Span(0.0, 4.0), draws, 0.5)[0])
     assert not made.quarantine.reasons
 
 
@@ -380,11 +379,11 @@ def test_evaluation_gives_one_true_and_one_false_pair_and_the_same_at_every_call
     made, again = (reader(source, pairs_per_visit=2) for _ in range(2))
     for index in range(len(source.clips)):
         pairs = made.evaluate(index)
-        np.testing.assert_array_equal(pairs.label, [1, 0])
-        np.testing.assert_array_equal(pairs.clip, [index, index])
-        assert [tiny.picture_of(frame) for frame in pairs.frame] == [index, index]
-        assert tiny.sound_of(pairs.waveform[0], FORM.rate_hz) == index
-        assert tiny.sound_of(pairs.waveform[1], FORM.rate_hz) == pairs.sound_clip[1] != index
+        np.testing.assert_array_equal(pairs["label"], [1, 0])
+        np.testing.assert_array_equal(pairs["clip"], [index, index])
+        assert [tiny.picture_of(frame) for frame in pairs["frame"]] == [index, index]
+        assert tiny.sound_of(pairs["waveform"][0], FORM.rate_hz) == index
+        assert tiny.sound_of(pairs["waveform"][1], FORM.rate_hz) == pairs["sound_clip"][1] != index
         assert equal(pairs, made.evaluate(index))
     assert equal(again.evaluate(2), made.evaluate(2))
 
@@ -403,30 +402,30 @@ def test_evaluation_skips_a_bad_clip_and_replaces_a_bad_partner(mixed):
     made = reader(mixed, pairs_per_visit=2)
     for index in range(7):
         pairs = made.evaluate(index)
-        assert len(pairs.label) == (2 if index < 4 else 0)
-        assert (pairs.sound_clip < 4).all()
+        assert len(pairs["label"]) == (2 if index < 4 else 0)
+        assert (pairs["sound_clip"] < 4).all()
         for name, (shape, dtype) in visits.fields(FORM).items():
-            assert getattr(pairs, name).shape[1:] == shape
-            assert getattr(pairs, name).dtype == dtype
+            assert pairs[name].shape[1:] == shape
+            assert pairs[name].dtype == dtype
 
 
 def test_centre_is_the_middle_frame_and_the_sound_around_it_also_of_short_clips(monkeypatch):
     monkeypatch.setattr(decoders, "read", functools.partial(files.read_clip, FakeMedia))
     source = listed("root", "0_0_9", "1_3_1.5", ("0_0_9", 2.0, 5.0), "2_7_1")
-    pairs = reader(source, form=visits.Format(8, 8, 1.0, 8), pairing="none").centre(np.arange(4))
-    np.testing.assert_allclose(pairs.frame_s, [4.5, 3.75, 3.5, 7.5])
-    np.testing.assert_allclose(pairs.sound_s, pairs.frame_s - 0.5)
-    assert pairs.label.tolist() == [1] * 4 and pairs.clip.tolist() == pairs.sound_clip.tolist() == [0, 1, 2, 3]
-    assert len(pairs.waveform) == len(pairs.frame) == 4
+    pairs = reader(source, form=visits.Format(8, 8, 1.0, 8), pairing="none").whole(np.arange(4))
+    np.testing.assert_allclose(pairs["frame_s"], [4.5, 3.75, 3.5, 7.5])
+    np.testing.assert_allclose(pairs["sound_s"], pairs["frame_s"] - 0.5)
+    assert pairs["label"].tolist() == [1] * 4 and pairs["clip"].tolist() == pairs["sound_clip"].tolist() == [0, 1, 2, 3]
+    assert len(pairs["waveform"]) == len(pairs["frame"]) == 4
 
 
 def test_centre_of_a_bad_clip_is_left_out(mixed):
-    pairs = reader(mixed, pairing="none").centre(np.arange(7))
-    assert pairs.clip.tolist() == [0, 1, 2, 3]
+    pairs = reader(mixed, pairing="none").whole(np.arange(7))
+    assert pairs["clip"].tolist() == [0, 1, 2, 3]
     for place in range(7):
-        one = reader(mixed, pairing="none").centre(place)
-        np.testing.assert_array_equal(one.waveform, pairs.waveform[pairs.clip == place])
-        np.testing.assert_array_equal(one.frame, pairs.frame[pairs.clip == place])
+        one = reader(mixed, pairing="none").whole(place)
+        np.testing.assert_array_equal(one["waveform"], pairs["waveform"][pairs["clip"] == place])
+        np.testing.assert_array_equal(one["frame"], pairs["frame"][pairs["clip"] == place])
 
 
 def test_a_file_that_is_bad_at_some_moments_gives_the_same_samples_in_any_order(source, monkeypatch):

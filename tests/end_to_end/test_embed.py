@@ -131,15 +131,15 @@ def test_vectors_equal_those_of_the_pairs_that_evaluation_reads(finished, cache,
     reader = visits.Reader(source, Plan(len(source.clips), 0, batch_size=2, pairs_per_visit=2), make_format(net.config),
                            Quarantine(None, source.num_files, 0.0), pairing="independent")
     pairs = reader.evaluate(np.arange(2))
-    row = int(np.flatnonzero(pairs.label == 1)[0])
-    path = tmp_path / source.clips[pairs.clip[row]].path
-    for modality, time_s, name in (("audio", pairs.sound_s[row], "waveform"), ("video", pairs.frame_s[row], "frame")):
+    row = int(np.flatnonzero(pairs["label"] == 1)[0])
+    path = tmp_path / source.clips[pairs["clip"][row]].path
+    for modality, time_s, name in (("audio", pairs["sound_s"][row], "waveform"), ("video", pairs["frame_s"][row], "frame")):
         # One hop that ends exactly at the moment of the pair.
         run(cache, finished, [path], tmp_path / "o.npz", f"--modality={modality}", f"--hop_s={float(time_s)!r}")
         found = load(tmp_path / "o.npz")
         place = int(np.abs(found["time_s"] - time_s).argmin())
         assert found["time_s"][place] == pytest.approx(time_s, abs=1e-9)
-        expected = net.embed(**{name: getattr(pairs, name)[row : row + 1]})[modality]
+        expected = net.embed(**{name: pairs[name][row : row + 1]})[modality]
         np.testing.assert_allclose(found["embedding"][place : place + 1], expected, rtol=1e-4, atol=1e-4)
 
 

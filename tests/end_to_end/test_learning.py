@@ -16,7 +16,7 @@ CLIPS, MOMENTS = 16, 32
 
 @pytest.fixture(scope="module")
 def true_pairs(shared, tmp_path_factory):
-    """`Pairs` of 32 moments of each of sixteen real clips, of several containers and codecs."""
+    """Pairs of 32 moments of each of sixteen real clips, of several containers and codecs."""
     folder = shared / "data" / "clips"
     found = sorted(path for path in folder.rglob("*") if path.suffix in (".mp4", ".mkv", ".webm", ".avi"))
     manifest = tmp_path_factory.mktemp("sixteen") / "manifest.csv"
@@ -49,7 +49,7 @@ def train(pairing: str, draw_batch, steps: int) -> np.ndarray:
 
 
 def rows(pairs, clips, moments) -> dict[str, np.ndarray]:
-    return {name: np.stack([getattr(pairs[clip], name)[moment] for clip, moment in zip(clips, moments, strict=True)])
+    return {name: np.stack([pairs[clip][name][moment] for clip, moment in zip(clips, moments, strict=True)])
             for name in ("frame", "waveform", "label", "file")}
 
 

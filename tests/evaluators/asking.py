@@ -32,7 +32,8 @@ def system(samples: int = RATE // 2) -> System:
     def maps(variables, batch):
         return {"video": batch["frame"].astype(jnp.float32), "audio": batch["waveform"].astype(jnp.float32)[:, None, :, None]}
 
-    features = {"frame": Feature((32, 32, 3), "uint8"), "waveform": Feature((samples,), "int16"), "label": Feature((), "int32"),
+    features = {"frame": Feature((32, 32, 3), "uint8", modality="video"),
+                "waveform": Feature((samples,), "int16", modality="audio"), "label": Feature((), "int32"),
                 "file": Feature((), "int32")}
     return System(features=features, init=None, loss=None, score=None, maps=maps, embed=lambda *args: answer(*args, 1),
                   transfer=lambda *args: answer(*args, 3))

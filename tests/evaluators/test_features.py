@@ -33,13 +33,13 @@ def source(videos):
 def reads(monkeypatch):
     """The clips that are read, in the order in which they are."""
     found = []
-    centre = visits.Reader.centre
+    whole = visits.Reader.whole
 
     def counted(self, indices):
         found.append(indices)
-        return centre(self, indices)
+        return whole(self, indices)
 
-    monkeypatch.setattr(visits.Reader, "centre", counted)
+    monkeypatch.setattr(visits.Reader, "whole", counted)
     return found
 
 

@@ -1,0 +1,119 @@
+"""Captions of films: what is said when, read from JSON, pickles or CSV."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avc_jax import errors
+from avc_jax.data import sources
+from avc_jax.data.items import plain_pickle
+
+_COLUMNS = ("video", "start_s", "end_s", "text")
+
+
+class Captions:
+    """The captions of one film, in the order of their starts, in as little memory as may be: there are a hundred million.
+
+    Attributes:
+      start_s, end_s: float64[n], seconds since the beginning of the film; infinite where a caption is of the whole of it.
+    """
+
+    __slots__ = ("_text", "end_s", "start_s")
+
+    def __init__(self, start_s: Iterable[float] = (), end_s: Iterable[float] = (), texts: Iterable[str] = ()):
+        """
+        Raises:
+          ValueError: they are not equally many, or times are no numbers.
+        """
+        rows = [(float(start), float(end), " ".join(str(text).split())) for start, end, text in
+                zip(start_s, end_s, texts, strict=True)]
+        rows.sort(key=lambda row: row[0])
+        if any(math.isnan(start) or math.isnan(end) for start, end, _ in rows):
+            raise ValueError("a time is no number")
+        self.start_s, self.end_s = (np.array([row[column] for row in rows], np.float64) for column in (0, 1))
+        self._text = "\n".join(text for *_, text in rows)
+
+    @classmethod
+    def of_whole(cls, *texts: str) -> "Captions":
+        """Captions that are all of the whole clip."""
+        return cls([-math.inf] * len(texts), [math.inf] * len(texts), texts)
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @property
+    def texts(self) -> list[str]:
+        return self._text.split("\n") if len(self) else []
+
+    @property
+    def are_timed(self) -> bool:
+        """Whether they say when something is said."""
+        return bool(len(self)) and bool(np.isfinite(self.start_s).all())
+
+    def within(self, start_s: float, end_s: float) -> str:
+        """The texts that overlap a stretch, in order."""
+        chosen = (self.start_s < end_s) & (self.end_s > start_s)
+        return " ".join(text for text, wanted in zip(self.texts, chosen, strict=True) if wanted)
+
+    def digest(self) -> str:
+        """Of times and texts."""
+        if not len(self):
+            return ""
+        return hashlib.sha256(self.start_s.tobytes() + self.end_s.tobytes() + self._text.encode()).hexdigest()
+
+
+NONE = Captions()
+
+
+def find(root: Path, name: str, setting: str) -> Path:
+    """The file of that name in a folder or here.
+
+    Raises:
+      MissingInputError: it is in neither.
+    """
+    found = next((path for path in (root / name, Path(name)) if path.is_file()), None)
+    if found is None:
+        raise errors.MissingInputError(f"{setting}={name}: there is no such file in {root} or here.")
+    return found
+
+
+def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str]]:
+    """Video -> its captions, of those videos that are wanted; and the names of the others.
+
+    Args:
+      path: a pickle or JSON of {video: {"start": [...], "end": [...], "text": [...]}} (HowTo100M's), or a CSV of video, start_s,
+        end_s, text.
+      wanted: names of videos.
+
+    Raises:
+      DataError: it cannot be read as that.
+    """
+    try:
+        if path.suffix == ".csv":
+            tree: Any = _from_csv(path)
+        else:
+            tree = json.loads(path.read_bytes()) if path.suffix == ".json" else plain_pickle.read(path)
+        if not isinstance(tree, Mapping):
+            raise ValueError(f"found a {type(tree).__name__}")
+        found = {str(name): Captions(row["start"], row["end"], row["text"]) for name, row in tree.items() if str(name) in wanted}
+        return found, [str(name) for name in tree if str(name) not in wanted]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise errors.DataError(f"{path} cannot be read as captions ({type(error).__name__}: {error}); expected, for each video, "
+                               "lists start, end and text of one length.") from error
+
+
+def _from_csv(path: Path) -> dict[str, dict[str, list[str]]]:
+    rows = sources.read_csv(path)
+    if rows and any(column not in rows[0] for column in _COLUMNS):
+        raise ValueError(f"found columns {', '.join(map(str, rows[0]))}, expected {', '.join(_COLUMNS)}")
+    grouped: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        own = grouped.setdefault(row["video"], {"start": [], "end": [], "text": []})
+        for name, column in zip(own, _COLUMNS[1:], strict=True):
+            own[name].append(row[column])
+    return grouped

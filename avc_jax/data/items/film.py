@@ -1,0 +1,201 @@
+"""An item that is open: its tracks, each read when it is asked for first. Belongs to one thread."""
+
+import functools
+import math
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from avc_jax import errors
+from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data.items import windows
+from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
+
+_LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
+
+
+class Film:
+    """The tracks of an item; a context manager. What they cannot give raises BadMedia."""
+
+    def __init__(self, source: ItemSource, item: Item, clock: str):
+        """
+        Args:
+          source, item: which.
+          clock: what says how long it is: waveform, spectrogram or rows (of features).
+        """
+        self._source, self.item, self._clock = source, item, clock
+        self._media: MediaFile | None = None
+        self._rows: dict[str, np.ndarray] = {}
+        self._said_origin_s: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._media is not None:
+            self._media.close()
+
+    # Sound ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def frames(self) -> int:
+        """How long it is, in frames of a spectrogram."""
+        if self._clock == "waveform":
+            span = self.media.span
+            return 1 + max(0, int(windows.FRAMES_PER_S * (span.end_s - self._origin_s(span)) + 1e-6))
+        if self._clock == "spectrogram" and self.spectrogram is not None:
+            return self.spectrogram.shape[1]
+        return max((round(windows.FRAMES_PER_S * len(self.rows(name)) / RATES_HZ[name]) for name in self._source.streams),
+                   default=0)
+
+    @functools.cached_property
+    def spectrogram(self) -> np.ndarray | None:
+        """float[bands, frames] as it is stored; None where a clip has no sound."""
+        if self.item.arrays is not None:
+            return self.item.arrays.get("spectrogram")
+        found, _ = read_npz(self._source.root / f"{self.item.stem}_spec.npz", "arr_0")
+        if found.ndim != 2:
+            raise errors.BadMedia("wrong_shape", f"{self.item.stem}_spec.npz: found {found.ndim} axes, expected bands and "
+                                                 "frames.")
+        return found
+
+    @property
+    def image(self) -> Path:
+        """Where its picture lies."""
+        return self._source.root / self.item.image
+
+    @property
+    def media(self) -> MediaFile:
+        """Its media file, open for its sound."""
+        if self._media is None:
+            self._media = MediaFile(self._source.media / self.item.path, video=False)
+        return self._media
+
+    def _origin_s(self, span: Span) -> float:
+        """Where on the clock of its media file the film begins: where its features say, if avc_jax.features has made them; else
+        at 0, unless the clock begins elsewhere, as those of transport streams do."""
+        if self._source.streams and self.item.arrays is None:
+            self.rows(self._source.streams[0])
+        if self._said_origin_s is not None:
+            return self._said_origin_s
+        return span.start_s if abs(span.start_s) > _LATE_S else 0.0
+
+    def waveforms(self, taken: Sequence[windows.Window], samples: int, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sounds of windows: int16[n, samples], zeros after their end; and how many samples of each are real, int32[n]."""
+        try:
+            return self._waveforms(self.media.span, taken, samples, rate_hz)
+        except errors.BadMedia as error:
+            if error.kind != "incomplete":
+                raise
+        return self._waveforms(self.media.measure(), taken, samples, rate_hz)  # the headers promised too much
+
+    def _waveforms(self, span: Span, taken: Sequence[windows.Window], samples: int,
+                   rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+        window_s, origin_s = samples / rate_hz, self._origin_s(span)
+        starts = np.array([origin_s + max(0.0, window.sound_start_s) for window in taken])
+        ends = np.array([min(span.end_s, origin_s + window.sound_end_s, start + window_s)
+                         for window, start in zip(taken, starts, strict=True)])
+        out, lengths = np.zeros((len(taken), samples), np.int16), np.zeros(len(taken), np.int32)
+        full = (starts >= span.start_s) & (ends - starts > window_s - 0.5 / rate_hz)
+        if full.any():
+            out[full], lengths[full] = self.media.sounds(starts[full].tolist(), window_s, rate_hz), samples
+        for row in np.flatnonzero(~full & (ends - starts > 1 / rate_hz)):
+            first_s, sound = self.media.stretch(float(starts[row]), float(ends[row]), rate_hz)
+            place = max(0, round((first_s - starts[row]) * rate_hz))
+            sound = sound[: samples - place]
+            out[row, place : place + len(sound)], lengths[row] = sound, place + len(sound)
+        return out, lengths
+
+    # Picture --------------------------------------------------------------------------------------------------------------
+
+    def rows(self, stream: str) -> np.ndarray:
+        """float[n, D]: the features of a stream, RATES_HZ of them a second."""
+        if self.item.arrays is not None:
+            return self.item.arrays.get(stream, np.zeros((0, 0), np.float32))
+        if stream not in self._rows:
+            name = f"{self.item.stem}_{stream}.npz"
+            found, origin_s = read_npz(self._source.root / name, "features")
+            if found.ndim != 2:
+                raise errors.BadMedia("wrong_shape", f"{name}: found {found.ndim} axes, expected rows of features.")
+            self._rows[stream] = found
+            self._said_origin_s = origin_s if self._said_origin_s is None else self._said_origin_s
+        return self._rows[stream]
+
+    def pooled(self, stream: str, window: windows.Window, width: int) -> tuple[np.ndarray, int]:
+        """float32[width], the maximum over the rows of a window, of unit length; and how many rows these are. Zeros of none."""
+        rows = self.rows(stream)
+        if rows.shape[1] != width and len(rows):
+            raise errors.BadMedia("wrong_width", f"{self.item.stem}, {stream}: found rows of {rows.shape[1]} numbers, expected "
+                                                 f"{width} (config.system.video_width, over the streams of config.data.streams).")
+        begin, end = windows.feature_rows(window, RATES_HZ[stream], len(rows))
+        if end == begin:
+            return np.zeros(width, np.float32), 0
+        most = rows[begin:end].astype(np.float32).max(axis=0)
+        if not np.isfinite(most).all():
+            raise errors.BadMedia("damaged", f"{self.item.stem}, {stream}: it holds numbers that are not finite.")
+        return most / max(float(np.linalg.norm(most)), 1e-12), end - begin
+
+    # Windows --------------------------------------------------------------------------------------------------------------
+
+    def whole(self, text_draw: float | None) -> windows.Window:
+        """All of it; of several texts of the whole the one that is drawn, or (None) what evaluation reads."""
+        begin, end = max(0.0, self.item.start_s), self.item.end_s
+        said = self.item.captions
+        if text_draw is None and self.item.text:
+            text = self.item.text
+        elif len(said) and not said.are_timed:
+            text = said.texts[min(int((text_draw or 0.0) * len(said)), len(said) - 1)]
+        else:
+            text = said.within(begin, end)
+        return windows.Window(begin, end, begin, end, text)
+
+    def random(self, draw: float, frames: int) -> windows.Window:
+        """A window of so many frames that begins at a random second of it."""
+        begin = max(0.0, self.item.start_s)
+        length = self.frames - round(windows.FRAMES_PER_S * begin)
+        if math.isfinite(self.item.end_s):
+            length = min(length, round(windows.FRAMES_PER_S * (self.item.end_s - begin)))
+        window = windows.window_at(begin + windows.random_start(draw, length, frames), frames)
+        return self._with_text(window._replace(end_s=min(window.end_s, self.item.end_s), sound_end_s=self.item.end_s))
+
+    def middle(self, frames: int) -> windows.Window:
+        """The window of so many frames in the middle of it; all of it where it is shorter."""
+        start = (int(windows.frame_time_s(self.frames)) - int(windows.frame_time_s(frames))) // 2
+        return self._with_text(windows.window_at(start, frames)) if start > 0 else self.whole(None)
+
+    def around_caption(self, draw: float, min_s: float) -> windows.Window:
+        """A random caption, with its neighbours until it is long enough."""
+        said = self.item.captions
+        if not said.are_timed:
+            raise errors.BadMedia("no_captions", "It has no captions that say when; see config.data.captions.")
+        anchor = min(int(draw * len(said)), len(said) - 1)
+        begin, end, joined = windows.grow(said.start_s.tolist(), said.end_s.tolist(), anchor, min_s)
+        texts = said.texts
+        return windows.Window(begin, end, begin, end, " ".join(texts[place] for place in joined))
+
+    def _with_text(self, window: windows.Window) -> windows.Window:
+        said = self.item.captions
+        return window._replace(text=said.within(window.start_s, window.end_s)) if len(said) else window
+
+
+def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
+    """One array of an .npz, whose checksum is compared; and its `origin_s`, if it says so.
+
+    Raises:
+      BadMedia: missing, damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found, origin_s = arrays[key], float(arrays["origin_s"]) if "origin_s" in arrays else None
+    except FileNotFoundError as error:
+        raise errors.BadMedia("missing", f"{path.name}: there is no such file.") from error
+    except _DAMAGED as error:
+        raise errors.BadMedia("damaged", f"{path.name} cannot be read as .npz with {key}: {error}.") from error
+    if found.dtype.kind not in "fiu":
+        raise errors.BadMedia("damaged", f"{path.name}: {key} holds no numbers.")
+    return found, origin_s

@@ -1,0 +1,149 @@
+"""Pictures with spoken captions: the layouts of Places, Spoken ObjectNet and Flickr8k Audio, and lists of two columns."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from avc_jax import errors
+from avc_jax.data import sources
+from avc_jax.data.items.captions import NONE, Captions, find
+from avc_jax.data.items.source import Item, ItemSource
+
+_FLICKR_PAIRS = "wav2capt.txt"
+_FLICKR_SPLITS = {"Flickr_8k.trainImages.txt": "train", "Flickr_8k.devImages.txt": "validation",
+                  "Flickr_8k.testImages.txt": "test"}
+_SPLIT_WORDS = {"train": ("train", "training"), "validation": ("val", "valid", "validation", "dev"), "test": ("test",),
+                "eval": ("eval", "evaluation")}
+
+
+class Pair(NamedTuple):
+    """A picture and one spoken caption of it; the paths are relative to the root."""
+
+    image: str
+    wav: str
+    split: str
+    text: str = ""
+
+
+def split_of(path: Path) -> str:
+    """The split that a file's name says: train, validation, test or eval; empty if it says none."""
+    parts = re.split(r"[_\-. ]+", path.stem.lower())
+    return next((split for split, words in _SPLIT_WORDS.items() if any(word in parts for word in words)), "")
+
+
+def open_spoken(config, root: Path) -> ItemSource:
+    """The pairs that config.data.manifest lists; without one, those of all lists in the folder.
+
+    Raises:
+      MissingInputError: there is no list, or what it names is not there.
+      DataError: a list cannot be read.
+    """
+    data = config.data
+    if data.manifest:
+        pairs = read_list(root, find(root, data.manifest, "config.data.manifest"))
+    elif (root / _FLICKR_PAIRS).is_file():
+        pairs = _read_flickr(root)
+    else:
+        lists = sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(root.glob("*.txt"))
+        pairs = [pair for path in lists for pair in read_list(root, path)]
+    groups = {image: number for number, image in enumerate(sorted({pair.image for pair in pairs}))}
+    items = tuple(Item(pair.wav, groups[pair.image], pair.split or sources.hashed_split(pair.image, data.split_fractions),
+                       captions=Captions.of_whole(pair.text) if pair.text else NONE,
+                       image=pair.image) for pair in pairs)
+    return ItemSource(root, items, data.source, data.sound, pictures=True, media=root, clip_choice="whole")
+
+
+def read_list(root: Path, path: Path) -> list[Pair]:
+    """The pairs of one list, of the split that they or its name say.
+
+    Args:
+      root: folder of pictures and sounds.
+      path: JSON of {image_base_path, audio_base_path, data: [{image, wav, ...}]} (Places, Spoken ObjectNet), a CSV with columns
+        image and wav (or audio), or a text with a line "<image> <wav>" for each pair (the Japanese captions of Places).
+
+    Raises:
+      MissingInputError: the pictures or sounds are not there.
+      DataError: it cannot be read as one.
+    """
+    bases = ("", "")
+    if path.suffix == ".json":
+        rows, bases = _read_json(path)
+    elif path.suffix == ".csv":
+        rows = [{**row, "wav": row.get("wav") or row.get("audio", "")} for row in sources.read_csv(path)]
+    else:
+        rows = [dict(zip(("image", "wav"), line.split(), strict=False)) for line in path.read_text().splitlines() if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if not row.get("image") or not row.get("wav"):
+            raise errors.DataError(f"{path}, entry {number}: found {', '.join(map(str, row)) or 'nothing'}; expected the path of "
+                                   "an image and of its wav.")
+    if not rows:
+        return []
+    image_base = _base(root, bases[0], rows[0]["image"], ("images", "objectnet-1.0/images"), path)
+    wav_base = _base(root, bases[1], rows[0]["wav"], ("wavs", "audio"), path)
+    split = split_of(path)
+    return [Pair(os.path.join(image_base, row["image"]), os.path.join(wav_base, row["wav"]), row.get("split") or split,
+                 str(row.get("asr_text") or row.get("text") or "")) for row in rows]
+
+
+def _read_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str]]:
+    """The rows of a list, and the folders of its images and wavs."""
+    try:
+        tree = json.loads(path.read_bytes())
+        rows = tree["data"]
+        if not all(isinstance(row, dict) for row in rows):
+            raise TypeError("data holds what is no object")
+        return rows, (str(tree.get("image_base_path") or ""), str(tree.get("audio_base_path") or ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.DataError(f"{path} cannot be read as a list of spoken captions ({type(error).__name__}: {error}); expected "
+                               "{image_base_path, audio_base_path, data: [{image, wav}, ...]}.") from error
+
+
+def _base(root: Path, named: str, first: str, usual: Sequence[str], path: Path) -> str:
+    """The folder, relative to root or absolute, that the first of some paths is in."""
+    candidates = [*([named, os.path.basename(named.rstrip("/"))] if named else []), "", *usual]
+    found = next((base for base in candidates if (root / base / first).is_file()), None)
+    if found is None:
+        raise errors.MissingInputError(f"{path}: {first} is not in {root}, nor in its folders "
+                                       f"{', '.join(base for base in candidates if base)}; put it there, or name another "
+                                       "config.data.root.")
+    return found
+
+
+def _read_flickr(root: Path) -> list[Pair]:
+    """Flickr8k Audio: wav2capt.txt ("<wav> <image> #<number>"), wavs/, the pictures, and Flickr8k's lists of splits."""
+    split_of_image = {image.strip(): split for name, split in _FLICKR_SPLITS.items() if (root / name).is_file()
+                      for image in (root / name).read_text().splitlines() if image.strip()}
+    rows = [line.split() for line in (root / _FLICKR_PAIRS).read_text().splitlines() if line.strip()]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise errors.DataError(f"{root / _FLICKR_PAIRS}: expected lines of a wav and an image.")
+    wav_base = _base(root, "", rows[0][0], ("wavs", "flickr_audio/wavs"), root / _FLICKR_PAIRS)
+    image_base = _base(root, "", rows[0][1], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), root / _FLICKR_PAIRS)
+    return [Pair(os.path.join(image_base, image), os.path.join(wav_base, wav), split_of_image.get(image, "other"))
+            for wav, image, *_ in rows]
+
+
+def join_languages(lists: Mapping[str, Sequence[Pair]]) -> tuple[list[dict[str, Pair]], dict[str, list[str]]]:
+    """The pictures that have a caption in every language.
+
+    Args:
+      lists: language -> its pairs.
+
+    Returns:
+      For each such picture, in the order of the first list, language -> pair (the first, where there are several); and for each
+      language the pictures that turned up more than once.
+    """
+    first: dict[str, dict[str, Pair]] = {}
+    repeated: dict[str, list[str]] = {}
+    for language, pairs in lists.items():
+        own: dict[str, Pair] = {}
+        again: dict[str, None] = {}
+        for pair in pairs:
+            if pair.image in own:
+                again[pair.image] = None
+            own.setdefault(pair.image, pair)
+        first[language], repeated[language] = own, list(again)
+    common = [image for image in next(iter(first.values()), {}) if all(image in own for own in first.values())]
+    return [{language: own[image] for language, own in first.items()} for image in common], repeated

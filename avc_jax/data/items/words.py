@@ -1,0 +1,145 @@
+"""Words as vectors: word2vec's files, of which only the rows that are asked for are read."""
+
+import collections
+import mmap
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from avc_jax import errors
+
+_TOKEN = re.compile(r"[\w']+")
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text as AVLnet-Text's loader finds them: word characters and apostrophes, case kept."""
+    return _TOKEN.findall(text)
+
+
+class WordVectors:
+    """The vectors of a file in word2vec's binary or text format, which is mapped into memory and not read as a whole.
+
+    Binary: a line "<count> <width>", then for each word the word, a space, and `width` float32; a line feed may follow. Text: a
+    line for each word, the word and its numbers with spaces between; a first line of counts may be there.
+
+    Attributes:
+      width: numbers of a vector.
+      path: the file.
+    """
+
+    def __init__(self, path: str | os.PathLike, wanted: Iterable[str] | None = None):
+        """
+        Args:
+          path: of the file.
+          wanted: the words that will be asked for; None: any.
+
+        Raises:
+          MissingInputError: there is no such file.
+          DataError: it is in neither format, or ends in the middle of a vector.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise errors.MissingInputError(f"config.data.word_vectors={path}: there is no such file.")
+        if not self.path.stat().st_size:
+            raise self._wrong("it is empty")
+        with open(self.path, "rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        keep = None if wanted is None else {word.encode() for word in wanted}
+        end = self._bytes.find(b"\n")
+        header = self._bytes[: max(0, end)].split()
+        counted = len(header) == 2 and all(part.isdigit() for part in header)
+        begin = end + 1 if counted else 0
+        self._is_binary = counted and not self._is_text(begin, int(header[1]))
+        if self._is_binary:
+            self.width = int(header[1])
+            self._places = self._scan_binary(begin, int(header[0]), keep)
+        else:
+            self.width = self._width_of_line(begin)
+            self._places = self._scan_text(begin, keep)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, word: str) -> bool:
+        return word.encode() in self._places
+
+    def rows(self, words: Iterable[str], count: int) -> np.ndarray:
+        """float32[n, width]: the vectors of the first `count` words that have one."""
+        places = [place for word in words if (place := self._places.get(word.encode())) is not None][:count]
+        found = np.zeros((len(places), self.width), np.float32)
+        for row, place in enumerate(places):
+            found[row] = self._vector(place)
+        return found
+
+    def _vector(self, place: int) -> np.ndarray:
+        if self._is_binary:
+            return np.frombuffer(self._bytes, "<f4", self.width, place)
+        end = self._bytes.find(b"\n", place)
+        numbers = self._bytes[place : end if end >= 0 else len(self._bytes)].split()
+        try:
+            return np.array([float(number) for number in numbers], np.float32).reshape(self.width)
+        except ValueError as error:
+            raise self._wrong(f"a line does not hold the {self.width} numbers of the first") from error
+
+    def _is_text(self, begin: int, width: int) -> bool:
+        """Whether the first line after the header reads as a word and so many numbers."""
+        end = self._bytes.find(b"\n", begin)
+        parts = self._bytes[begin : end if end >= 0 else len(self._bytes)].split()
+        try:
+            return len([float(part) for part in parts[1:]]) == width
+        except ValueError:
+            return False
+
+    def _scan_binary(self, begin: int, count: int, keep: set[bytes] | None) -> dict[bytes, int]:
+        """Word -> where its vector begins."""
+        places: dict[bytes, int] = {}
+        size = 4 * self.width
+        for _ in range(count):
+            space = self._bytes.find(b" ", begin)
+            if space < 0 or space + 1 + size > len(self._bytes):
+                raise self._wrong(f"it ends before the last of its {count} vectors of {self.width} numbers")
+            word = self._bytes[begin:space].lstrip(b"\n")
+            if keep is None or word in keep:
+                places.setdefault(word, space + 1)
+            begin = space + 1 + size
+        return places
+
+    def _width_of_line(self, begin: int) -> int:
+        end = self._bytes.find(b"\n", begin)
+        parts = self._bytes[begin : end if end >= 0 else len(self._bytes)].split()
+        try:
+            if len(parts) > 1 and [float(part) for part in parts[1:]]:
+                return len(parts) - 1
+        except ValueError:
+            pass
+        raise self._wrong("its first line is neither a count and a width, nor a word and numbers")
+
+    def _scan_text(self, begin: int, keep: set[bytes] | None) -> dict[bytes, int]:
+        places: dict[bytes, int] = {}
+        while begin < len(self._bytes):
+            end = self._bytes.find(b"\n", begin)
+            end = end if end >= 0 else len(self._bytes)
+            space = self._bytes.find(b" ", begin, end)
+            if space > begin:
+                word = self._bytes[begin:space]
+                if keep is None or word in keep:
+                    places.setdefault(word, space + 1)
+            begin = end + 1
+        return places
+
+    def _wrong(self, what: str) -> errors.DataError:
+        return errors.DataError(f"config.data.word_vectors={self.path} is no file of word2vec, binary or text: {what}.")
+
+
+def count_unknown(vectors: WordVectors, texts: Iterable[str]) -> str:
+    """A sentence on the words that have no vector and are left out; empty if all have one."""
+    counts = collections.Counter(word for text in texts for word in tokens(text))
+    unknown = collections.Counter({word: count for word, count in counts.items() if word not in vectors})
+    if not unknown:
+        return ""
+    common = ", ".join(f"{word} ({count})" for word, count in unknown.most_common(5))
+    return (f"{unknown.total()} of the {counts.total()} words of captions are not in config.data.word_vectors and are left out; "
+            f"most often {common}.")
