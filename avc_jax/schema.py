@@ -181,8 +181,10 @@ _EVALUATORS = dict(
     concepts=Key("end", "Classes of held-out clips that single units stand for.", choices=_WHEN, free=True),
     probe=Key("end", "Classes of pictures, by a linear layer on the visual features.", choices=_WHEN, free=True),
     baselines=Key("off", "The supervised networks of the paper's table.", choices=_WHEN, free=True),
-    retrieval=Key("end", "Frames found by sounds and the other way round, for heads with a common space.", choices=_WHEN,
+    retrieval=Key("end", "Videos found by sounds, sounds by videos and so on, for systems with a common space.", choices=_WHEN,
                   free=True),
+    dimensions=Key("end", "Dimensions of a common space that stand for a word, by sound and by picture.", choices=_WHEN,
+                   free=True),
     pictures=Key("end", "What excites units, where in a frame or sound, and maps of the embeddings, for the page.", choices=_WHEN,
                  free=True),
 )
@@ -243,6 +245,23 @@ _BASELINES = dict(
 )
 
 _RETRIEVAL = dict(
+    ties=Key("average", "Rank of an item whose score others share: the mean of their places (average), the first of them "
+             "(optimistic), the last (pessimistic), or every one, so that a query counts several times (naive, as in the code of "
+             "HowTo100M and AVLnet).", choices=("average", "optimistic", "pessimistic", "naive"), free=True),
+    denominator=Key("official", "What hits are divided by: retrieval.official, so that clips that lack a modality count as not "
+                    "found (official), the queries that could be asked (available), or the length of the list of ranks, longer "
+                    "only with ties=naive (listed, as in the code of HowTo100M).",
+                    choices=("official", "available", "listed"), free=True),
+    official=Key(0, "Queries of the benchmark, such as 1000 of MSR-VTT or 3350 of YouCook2; 0: all held-out clips.", low=0,
+                 high=10**9, free=True),
+    candidates=Key("all", "Among what a clip's other half is looked for: every one that there is (all), or those of clips that "
+                   "have both halves (complete, as in the code of AVLnet).", choices=("all", "complete"), free=True),
+    resamples=Key(1000, "Draws of the bootstrap that intervals are made of; 0: no intervals.", low=0, high=10**6, free=True),
+    subsets=Key("", "Subsets of the held-out clips in which recalls are told as well: a CSV of path,subset (such as Sounds and "
+                "Speech of YouCook2), or label; empty: none.", free=True),
+    words=Key("", "Words of captions, separated by commas, whose precision at 10 is told: videos that have the word, found by "
+              "sounds that have it; empty: the 20 commonest that at most a fifth of the clips has.", free=True),
+    shown=Key(4, "Queries of each direction whose nearest items are shown on the page.", low=0, high=100, free=True),
     k=Key(30, "Places of a ranking that nDCG looks at.", low=1, high=1000, free=True),
     gain=Key("exponential", "What relevance r is worth: r (linear) or 2^r - 1 (exponential); the paper does not say.",
              choices=("linear", "exponential"), free=True),
@@ -250,6 +269,16 @@ _RETRIEVAL = dict(
                   "empty: 1 for the same class, else 0.", free=True),
     keep_query=Key(False, "Whether a query is among the candidates of its own modality, where it comes first; the paper does not "
                    "say.", free=True),
+)
+
+_DIMENSIONS = dict(
+    top=Key(50, "Clips to which a dimension contributes most, whose words name it; a tenth of the clips where they are fewer.",
+            low=1, high=100_000, free=True),
+    f1=Key(0.3, "Least F1 between those clips and those that have the word.", low=0.0, high=1.0, free=True),
+    least_clips=Key(5, "Words that fewer clips have name nothing; nor do those that more than half of them have.", low=1,
+                    high=100_000, free=True),
+    shuffles=Key(5, "Draws of shuffled words, whose count of concepts is told as chance.", low=0, high=1000, free=True),
+    shown=Key(8, "Dimensions shown on the page, of different words.", low=0, high=24, free=True),
 )
 
 _PICTURES = dict(
@@ -261,7 +290,7 @@ _PICTURES = dict(
 
 SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, init=_INIT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
                  evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING, probe=_PROBE,
-                 baselines=_BASELINES, retrieval=_RETRIEVAL, pictures=_PICTURES)
+                 baselines=_BASELINES, retrieval=_RETRIEVAL, dimensions=_DIMENSIONS, pictures=_PICTURES)
 
 
 def schema(system: str) -> dict[str, dict[str, Key]]:

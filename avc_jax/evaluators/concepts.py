@@ -51,13 +51,13 @@ class Concepts:
                 for least in AT_LEAST for modality, value in trained.items() if isinstance(value, dict)]
 
 
-def top(values: np.ndarray, seed: int) -> np.ndarray:
-    """int[D, TOP]: the rows of f32[n, D] that excite each unit most, strongest first.
+def top(values: np.ndarray, seed: int, count: int = TOP) -> np.ndarray:
+    """int[D, count]: the rows of f32[n, D] that excite each unit most, strongest first.
 
     Equals are taken in a random order: a unit that never fires must not prefer the class that the clips begin with.
     """
     shuffled = np.random.default_rng(seed).permutation(len(values))
-    order = np.argsort(-values[shuffled], axis=0, kind="stable")[:TOP]
+    order = np.argsort(-values[shuffled], axis=0, kind="stable")[:count]
     return shuffled[order].T
 
 

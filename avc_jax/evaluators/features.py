@@ -4,10 +4,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -24,7 +25,7 @@ from avc_jax.evaluators import arrays
 from avc_jax.evaluators.base import Network, Setting
 from avc_jax.evaluators.labelled_sounds import LabelledSound
 from avc_jax.parallel import mesh as meshes
-from avc_jax.systems.base import System
+from avc_jax.systems.base import Feature, System
 from avc_jax.train.state import params_sha256
 
 Arrays = dict[str, np.ndarray]
@@ -38,11 +39,20 @@ class Table(NamedTuple):
 
     Attributes:
       clip: int32[n], places in the source, ascending.
-      values: modality (video, audio) -> f32[n, D].
+      values: modality (video, audio) -> f32[n, D]; a row of NaN where a clip lacks it, or a part of it ("audio+video").
     """
 
     clip: np.ndarray
     values: Arrays
+
+    @property
+    def complete(self) -> np.ndarray:
+        """bool[n]: which clips lack nothing."""
+        return ~np.any([missing_rows(rows) for rows in self.values.values()], axis=0)
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """Some of them: bool[n], or int[m] places."""
+        return Table(self.clip[rows], {modality: value[rows] for modality, value in self.values.items()})
 
 
 class Features:
@@ -79,11 +89,11 @@ class Features:
         return Table(found["clip"], {modality: value for modality, value in found.items() if modality != "clip"})
 
     def labelled(self, network: Network, source: Source, kind: str) -> tuple[Table, np.ndarray]:
-        """As `clips`, those that have a label, and str[n] their labels."""
+        """As `clips`, those that have a label and lack nothing, and str[n] their labels."""
         table = self.clips(network, source, kind)
         labels = np.array([source.clips[place].label for place in table.clip], str)
-        known = labels != ""
-        return Table(table.clip[known], {modality: value[known] for modality, value in table.values.items()}), labels[known]
+        known = (labels != "") & table.complete
+        return table.take(known), labels[known]
 
     def sounds(self, network: Network, sounds: Sequence[LabelledSound], subclips: int) -> np.ndarray:
         """f32[n, subclips, D]: transfer features of equally spaced sounds of config.data.window_s, from the first to the last
@@ -204,11 +214,12 @@ class Features:
     def _function(self, kind: str) -> Callable:
         """The jitted (variables, batch) -> modality -> values, and the batch's clip beside them; whole on every process."""
         if kind not in self._functions:
-            answer = getattr(self._setting.system, kind)
+            answer, features = getattr(self._setting.system, kind), self._setting.system.features
 
             def function(variables, batch):
                 inputs = {name: value for name, value in batch.items() if name != "clip"}
-                return answer(variables, inputs) | {"clip": batch["clip"]}
+                found = answer(variables, inputs)
+                return (found if kind == "maps" else _blanked(found, inputs, features)) | {"clip": batch["clip"]}
 
             self._functions[kind] = jax.jit(function, out_shardings=meshes.replicated(self._setting.mesh))
         return self._functions[kind]
@@ -217,6 +228,24 @@ class Features:
 def inputs(system: System) -> tuple[str, ...]:
     """The fields that a system's answers for its modalities are made from, with their lengths."""
     return tuple(name for name, feature in system.features.items() if feature.modality or name.endswith("_length"))
+
+
+def missing_rows(rows: np.ndarray) -> np.ndarray:
+    """bool[n]: which of f32[n, D] say that a clip lacks them."""
+    return np.isnan(rows).all(axis=1)
+
+
+def _blanked(found: Mapping[str, jax.Array], batch: Mapping[str, jax.Array],
+             features: Mapping[str, Feature]) -> dict[str, jax.Array]:
+    """f32[B, D] of each modality, NaN where the length of its input is 0."""
+    lacks = {features[name].modality: batch[f"{name}_length"] == 0 for name in features if f"{name}_length" in batch}
+
+    def blank(modality: str, rows: jax.Array) -> jax.Array:
+        for part in modality.split("+"):
+            rows = jnp.where(lacks[part][:, None], jnp.nan, rows) if part in lacks else rows
+        return rows
+
+    return {modality: blank(modality, rows) for modality, rows in found.items()}
 
 
 def spread(sound: np.ndarray, samples: int, count: int) -> np.ndarray:

@@ -49,6 +49,7 @@ class Pictures:
 
     def __call__(self, network: Network) -> dict[str, Any]:
         table = self._features.clips(network, self._setting.heldout, "embed")
+        table = table.take(table.complete)
         rows = np.unique(np.linspace(0, len(table.clip) - 1, min(self._own.clips, len(table.clip))).astype(int))
         if len(rows) <= concepts.TOP:
             return {}

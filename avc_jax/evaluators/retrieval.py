@@ -1,178 +1,91 @@
-"""Retrieval within and across modalities, for systems that have a common space (arXiv:1712.06651, section 3.2)."""
+"""Retrieval within and across modalities, for systems that have a common space (arXiv:1712.06651, 3.2; arXiv:2006.09199)."""
 
-import csv
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.data.sources import Source, read_csv
+from avc_jax.evaluators import arrays, graded, nearness, ranking, shown, vocabulary
 from avc_jax.evaluators.base import Network, Row, Setting
+from avc_jax.evaluators.features import missing_rows
+from avc_jax.evaluators.nearness import Nearness
+from avc_jax.evaluators.ranking import Counts
 
-RECALLS = (1, 5, 10)
-WORDS = {"video": "image", "audio": "sound"}
-_BLOCK = 1 << 22  # Numbers of the largest array of a block of queries.
+Found = dict[str, Any]
 
-
-# Pure -------------------------------------------------------------------------------------------------------------------
-
-
-def ndcg(scores: np.ndarray, relevance: np.ndarray, k: int, gain: str) -> np.ndarray:
-    """Normalised discounted cumulative gain: the sum of g / log2(rank + 1) over ranks 1 .. k, over that of the best ranking.
-
-    Each of several items with one score is worth their mean gain, which is the expectation over their orders (McSherry &
-    Najork, ECIR 2008); constant scores therefore give what a random ranking is expected to give.
-
-    Args:
-      scores: float[q, n] of n items for each of q queries, the larger the nearer.
-      relevance: float[q, n], at least 0.
-      k: ranks that count.
-      gain: linear (g = relevance) or exponential (g = 2^relevance - 1).
-
-    Returns:
-      float64[q]; NaN for a query without a relevant item.
-    """
-    gains = relevance.astype(np.float64) if gain == "linear" else np.exp2(relevance.astype(np.float64)) - 1
-    k = min(k, scores.shape[1])
-    discounts = 1 / np.log2(np.arange(k) + 2)
-    best = -np.sort(np.partition(-gains, k - 1, axis=1)[:, :k], axis=1) @ discounts
-    worth = _top_gains(scores, gains, k) @ discounts
-    return np.divide(worth, best, out=np.full(len(best), np.nan), where=best > 0)
+# Words that clips are asked for where the config names none: the commonest that no more than this share of the clips has.
+_WORDS, _COMMON = 20, 0.2
+# Items looked at for each word, and items shown of each ranking on the page.
+_AT, _PLACES = 10, 5
 
 
-def _top_gains(scores: np.ndarray, gains: np.ndarray, k: int) -> np.ndarray:
-    """float64[q, k]: what each of the first k places is expected to be worth."""
-    top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    top = np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, 1), axis=1), 1)
-    top_scores, top_gains = np.take_along_axis(scores, top, 1), np.take_along_axis(gains, top, 1)
-    equal = top_scores[:, :, None] == top_scores[:, None, :]
-    means = (equal @ top_gains[:, :, None])[:, :, 0] / equal.sum(2)
-    # The last score may go on beyond the first k places.
-    last = scores == top_scores[:, -1:]
-    last_mean = (gains * last).sum(1, keepdims=True) / last.sum(1, keepdims=True)
-    return np.where(top_scores == top_scores[:, -1:], last_mean, means)
+def make(setting: Setting, features) -> "Retrieval":
+    """The evaluator of a run."""
+    return Retrieval(setting, features)
 
 
-def ranks(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """int64[q] ranks, from 1, of each query's own item; items that score the same go before it, so that sameness earns nothing.
+def name_of(modality: str, source: Mapping[str, Any]) -> str:
+    """What a modality of `System.embed` is to who reads of it: "sound+video". source: the features of the system."""
+    words = {"video": "video" if "video" in source else "image", "audio": "sound"}
+    return "+".join(words.get(part, part) for part in modality.split("+"))
+
+
+def subsets_of(source: Source, given: str) -> list[str]:
+    """For each clip the subset that it is of, '' for none.
 
     Args:
-      scores: float[q, n].
-      own: int[q], which of the n items is each query's.
-    """
-    return np.count_nonzero(~(scores < np.take_along_axis(scores, own[:, None], 1)), axis=1)
-
-
-def recalls(ranks: np.ndarray) -> dict[str, float]:
-    """Shares of ranks that are at most k, for k in RECALLS."""
-    return {str(k): float(np.mean(ranks <= k)) for k in RECALLS}
-
-
-def chance_recalls(items: int) -> dict[str, float]:
-    """As `recalls`, of a rank that is uniform over the items."""
-    return {str(k): min(1.0, k / items) for k in RECALLS}
-
-
-def rank_blocks(queries: np.ndarray, items: np.ndarray, k: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (which queries, their scores float32[b, n] with all items), few at a time: cosines of f32[q, D] with f32[n, D].
-
-    Args:
-      k: places that will be looked at, pair by pair.
-    """
-    queries, items = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (queries, items))
-    size = max(1, _BLOCK // max(len(items), k * k))
-    for begin in range(0, len(queries), size):
-        block = slice(begin, min(begin + size, len(queries)))
-        yield block, queries[block] @ items.T
-
-
-def _without(values: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """[b, n - 1] of [b, n]: each row without the column int[b]."""
-    kept = np.arange(values.shape[1]) != left_out[:, None]
-    return values[kept].reshape(len(values), -1)
-
-
-def mean_ndcg(queries: np.ndarray, items: np.ndarray, relevance: Callable[[slice], np.ndarray], *, k: int, gain: str,
-              leave_out_own: bool) -> dict[str, Any]:
-    """The mean over queries of `ndcg`, and its expectation over random rankings.
-
-    Args:
-      queries, items: f32[n, D], of the same n clips.
-      relevance: which queries -> float[b, n].
-      k, gain: see `ndcg`.
-      leave_out_own: the query itself is no candidate.
-
-    Returns:
-      ndcg, chance: shares, None if no query has a relevant item; queries: how many do.
-    """
-    found, expected = [], []
-    for block, scores in rank_blocks(queries, items, k):
-        relevant = relevance(block)
-        if leave_out_own:
-            own = np.arange(block.start, block.stop)
-            scores, relevant = _without(scores, own), _without(relevant, own)
-        found.append(ndcg(scores, relevant, k, gain))
-        expected.append(ndcg(np.zeros_like(scores), relevant, k, gain))
-    value, chance = (np.concatenate(part) for part in (found, expected))
-    usable = ~np.isnan(chance)
-    if not usable.any():
-        return {"ndcg": None, "chance": None, "queries": 0}
-    return {"ndcg": float(value[usable].mean()), "chance": float(chance[usable].mean()), "queries": int(usable.sum())}
-
-
-def read_relevance(path: Path, classes: list[str]) -> np.ndarray:
-    """float64[K, K] relevance of classes to each other.
-
-    Args:
-      path: CSV whose header names classes (its first field is not used), and whose rows begin with the name of a class.
-      classes: the K names that are wanted, in order.
+      source: the clips.
+      given: config.retrieval.subsets: empty, label, or the path of a CSV with columns path and subset.
 
     Raises:
-      MissingInputError: there is no such file.
-      DataError: it is not such a table, or lacks a class.
+      DataError: it is no such CSV, or names no clip of the source.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-        table = {row[0]: dict(zip(header[1:], map(float, row[1:]), strict=True)) for row in rows}
-    except OSError as error:
-        raise errors.MissingInputError(f"config.retrieval.relevance={path} cannot be read: {error.strerror}.") from error
-    except (ValueError, csv.Error) as error:
-        raise errors.DataError(f"config.retrieval.relevance={path}: expected a header of classes, and rows of a class and as "
-                               f"many numbers; found otherwise: {error}.") from error
-    lacking = [name for name in classes if name not in table or name not in header[1:]]
-    if lacking:
-        raise errors.DataError(f"config.retrieval.relevance={path} has no row or no column for {', '.join(lacking)}, which clips "
-                               "are labelled with.")
-    matrix = np.array([[table[row][column] for column in classes] for row in classes])
-    if not (np.isfinite(matrix) & (matrix >= 0)).all():
-        raise errors.DataError(f"config.retrieval.relevance={path} holds numbers that are negative or not finite.")
-    return matrix
-
-
-# The evaluator ----------------------------------------------------------------------------------------------------------
+    if given in ("", "label"):
+        return [clip.label if given else "" for clip in source.clips]
+    named, rows = f"config.retrieval.subsets={given}", read_csv(Path(given))
+    if rows and not {"path", "subset"} <= set(rows[0]):
+        raise errors.DataError(f"{named}: found columns {', '.join(map(str, rows[0]))}; expected path and subset.")
+    subset = {row["path"]: row["subset"] or "" for row in rows}
+    found = [subset.get(clip.path, "") for clip in source.clips]
+    if not any(found):
+        raise errors.DataError(f"{named}: found {len(subset)} paths, none of them among the {len(found)} held-out clips; "
+                               f"expected paths as the source has them, such as {', '.join(c.path for c in source.clips[:1])}.")
+    return found
 
 
 class Retrieval:
-    """Every held-out clip, as a frame and as a sound, asks for others; nearness is the cosine of embeddings.
+    """Every held-out clip asks, with one modality, for its own other one among those of all clips (`System.directions`).
 
-    Recall and median rank ask across modalities for the other half of the same clip; nDCG asks in all four directions for
-    clips of a relevant class, where clips are labelled.
+    Where clips are labelled, nDCG asks for clips of a relevant class, also within a modality. Where clips have words, sounds that
+    hold a word ask for videos that do. Rows of NaN are modalities that a clip lacks: such clips are no candidates there, and what
+    they would ask for counts as not found.
     """
 
     def __init__(self, setting: Setting, features):
         """
         Raises:
-          MissingInputError, DataError: see `read_relevance`.
+          MissingInputError, DataError: see `graded.read_relevance` and `subsets_of`.
+          ConfigError: there are more held-out clips than config.retrieval.official says.
         """
-        self._setting, self._features = setting, features
-        self._classes = sorted({clip.label for clip in setting.heldout.clips} - {""})
-        given = setting.config.retrieval.relevance
-        self._relevance = read_relevance(Path(given), self._classes) if given else np.eye(len(self._classes))
-        self.data_sha256 = hashlib.sha256(self._relevance.tobytes()).hexdigest() if given else ""
+        self._setting, self._features, self._own = setting, features, setting.config.retrieval
+        clips = setting.heldout.clips
+        if 0 < self._own.official < len(clips):
+            raise errors.ConfigError(f"config.retrieval.official: found {self._own.official}, expected at least the {len(clips)} "
+                                     "held-out clips that there are, or 0 for their number.")
+        self._official = self._own.official or len(clips)
+        self._classes = sorted({clip.label for clip in clips} - {""})
+        given = self._own.relevance
+        self._relevance = graded.read_relevance(Path(given), self._classes) if given else np.eye(len(self._classes))
+        self._subset = np.array(subsets_of(setting.heldout, self._own.subsets), str)
+        self.data_sha256 = ""
+        if given or self._own.subsets:
+            self.data_sha256 = hashlib.sha256(self._relevance.tobytes() + "\n".join(self._subset).encode()).hexdigest()
 
     def missing(self) -> str | None:
         if not self._setting.system.common_space:
@@ -182,42 +95,168 @@ class Retrieval:
             return f"found {len(self._setting.heldout.clips)} held-out clips, expected two at least"
         return None
 
-    def __call__(self, network: Network) -> dict[str, Any]:
+    def __call__(self, network: Network) -> Found:
         table = self._features.clips(network, self._setting.heldout, "embed")
-        directions: dict[str, dict[str, Any]] = {}
-        for query, item in itertools.product(WORDS, repeat=2):
-            found = directions.setdefault(f"{WORDS[query]} to {WORDS[item]}", {})
-            if query != item:
-                found |= _find_own(table.values[query], table.values[item])
-        labels = np.array([self._setting.heldout.clips[clip].label for clip in table.clip])
-        labelled = np.flatnonzero(labels != "")
-        if len(labelled) > 1:
-            self._add_ndcg(directions, {name: rows[labelled] for name, rows in table.values.items()}, labels[labelled])
-        return {"clips": len(table.clip), "labelled": len(labelled), "k": self._setting.config.retrieval.k,
-                "directions": directions}
+        values = {name: self._comparable(rows) for name, rows in table.values.items()}
+        found = {"clips": len(table.clip), "official": self._official, "tie_rule": self._own.ties,
+                 "denominator": self._own.denominator, "k": self._own.k, "directions": {}}
+        near, lacks = self._near(network, values, table.clip), {name: missing_rows(rows) for name, rows in values.items()}
+        for (query, item), scores in near.items():
+            found["directions"][self._direction(query, item)] = self._across(scores, ~lacks[query], ~lacks[item], table.clip)
+        found |= self._by_class(found["directions"], values, table.clip)
+        if ("audio", "video") in near:
+            found |= self._by_word(near["audio", "video"], ~(lacks["audio"] | lacks["video"]), table.clip)
+        if network.name == "trained":
+            self._write_lists(near, lacks, table.clip)
+        return found
 
-    def _add_ndcg(self, directions: dict[str, dict[str, Any]], values: dict[str, np.ndarray], labels: np.ndarray) -> None:
-        own = self._setting.config.retrieval
-        of_clip = np.searchsorted(self._classes, labels)
-        for query, item in itertools.product(WORDS, repeat=2):
-            directions[f"{WORDS[query]} to {WORDS[item]}"] |= mean_ndcg(
-                values[query], values[item], lambda block: self._relevance[of_clip[block]][:, of_clip], k=own.k, gain=own.gain,
-                leave_out_own=query == item and not own.keep_query)
+    def _near(self, network: Network, values: dict[str, np.ndarray], clips: np.ndarray) -> dict[tuple[str, str], Nearness]:
+        """(query, item) -> how near clips are, for the directions whose modalities are there."""
+        system = self._setting.system
+        directions = [(query, item) for query, item in system.directions if query in values and item in values]
+        if system.compare is None:
+            return {(query, item): nearness.Products(values[query], values[item], self._setting.mesh)
+                    for query, item in directions}
+        scores = nearness.compared(system.compare, self._setting, self._features, network, clips)
+        return {(query, item): nearness.Matrix(scores if query == "video" else scores.T) for query, item in directions}
 
-    def rows(self, trained: dict[str, Any], untrained: dict[str, Any] | None) -> list[Row]:
-        return [row for direction, found in trained["directions"].items()
-                for row in _rows(direction, found, untrained and untrained["directions"][direction], trained)]
+    def _comparable(self, rows: np.ndarray) -> np.ndarray:
+        """f32[n, D] whose dot products are the system's similarity."""
+        if self._setting.system.similarity == "dot":
+            return rows
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+    def _direction(self, query: str, item: str) -> str:
+        features = self._setting.system.features
+        return f"{name_of(query, features)} to {name_of(item, features)}"
+
+    # The other half of the same clip ---------------------------------------------------------------------------------------
+
+    def _across(self, near: Nearness, asking: np.ndarray, there: np.ndarray, clips: np.ndarray) -> Found:
+        """One direction, among all clips and within each subset; bool[n] clips that have the query, and that have the item."""
+        found = self._find_own(near, asking, there, self._official)
+        names = sorted({*self._subset} - {""})
+        within = {}
+        for name in names:
+            among = self._subset[clips] == name
+            within[name] = self._find_own(near, asking & among, there & among, int((self._subset == name).sum()))
+        return found | ({"subsets": within} if names else {})
+
+    def _find_own(self, near: Nearness, asked: np.ndarray, there: np.ndarray, official: int) -> Found:
+        """How well the clips bool[n] that ask find their own items among those of bool[n] clips."""
+        if self._own.candidates == "complete":
+            there = there & asked
+        known, place = np.flatnonzero(asked & there), np.cumsum(there) - 1
+        counts = Counts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        if len(known):
+            counts = near.count(known, np.flatnonzero(there), place[known])
+        asking = self._own.ties, self._own.denominator, official
+        told = ranking.summarise(counts, *asking)
+        chance = ranking.chance(int(there.sum()), len(known), told["divisor"]) if len(known) else {}
+        seed = self._setting.config.evaluate.seed
+        return told | {
+            "asked": len(known), "candidates": int(there.sum()), "official": official,
+            "interval": ranking.intervals(counts, *asking, resamples=self._own.resamples, seed=seed),
+            "recall_available": ranking.summarise(counts, self._own.ties, "available", official)["recall"],
+            "chance_recall": chance.get("recall"), "chance_median_rank": chance.get("median_rank")}
+
+    # Classes and words -------------------------------------------------------------------------------------------------------
+
+    def _by_class(self, directions: dict[str, Found], values: dict[str, np.ndarray], clips: np.ndarray) -> Found:
+        """nDCG in every direction, and within each modality."""
+        plain = [name for name in values if "+" not in name]
+        labels = np.array([self._setting.heldout.clips[clip].label for clip in clips], str)
+        kept = np.flatnonzero((labels != "") & ~np.any([missing_rows(rows) for rows in values.values()], axis=0))
+        if len(kept) > 1:
+            of_clip = np.searchsorted(self._classes, labels[kept])
+            for query, item in [*self._setting.system.directions, *((name, name) for name in plain)]:
+                if query in values and item in values:
+                    directions.setdefault(self._direction(query, item), {}).update(graded.mean_ndcg(
+                        values[query][kept], values[item][kept], lambda block: self._relevance[of_clip[block]][:, of_clip],
+                        k=self._own.k, gain=self._own.gain, leave_out_own=query == item and not self._own.keep_query))
+        return {"labelled": len(kept)}
+
+    def _by_word(self, near: Nearness, there: np.ndarray, clips: np.ndarray) -> Found:
+        """Precision at _AT for each word: the share of the nearest other videos that have a word which the sound has.
+
+        Whole sounds ask; a caption's time is that of a sentence and does not say where in it a word is.
+        """
+        kept = np.flatnonzero(there)
+        said = vocabulary.captions(self._setting.heldout)
+        words, has = self._vocabulary([vocabulary.words(said[clip]) for clip in clips[kept]])
+        if not words or len(kept) <= _AT:
+            return {}
+        asking = np.flatnonzero(has.any(axis=1))
+        _, found = near.top(kept[asking], kept, _AT + 1)
+        found = without_own(found, asking)
+        held = has.sum(axis=0)
+        told = [{"word": word, "clips": int(held[column]), "precision": float(has[found, column][has[asking, column]].mean()),
+                 "chance": float((held[column] - 1) / (len(kept) - 1))} for column, word in enumerate(words)]
+        return {"words": told, "word_precision": float(np.mean([word["precision"] for word in told])),
+                "word_chance": float(np.mean([word["chance"] for word in told]))}
+
+    def _vocabulary(self, said: list[frozenset[str]]) -> vocabulary.Vocabulary:
+        """The words that the config names, those that two clips have; otherwise the commonest."""
+        named = [word.strip().lower() for word in self._own.words.split(",") if word.strip()]
+        if named:
+            words, has = vocabulary.select(said, named)
+            there = has.sum(axis=0) > 1
+            return vocabulary.Vocabulary(tuple(itertools.compress(words, there)), has[:, there])
+        words, has = vocabulary.common(said, least=2, most=_COMMON)
+        return vocabulary.Vocabulary(words[:_WORDS], has[:, :_WORDS])
+
+    # The page ---------------------------------------------------------------------------------------------------------------
+
+    def _write_lists(self, near: dict[tuple[str, str], Nearness], lacks: dict[str, np.ndarray], clips: np.ndarray) -> None:
+        """The first places of a few rankings in every direction, for the page; and what can be seen and heard of them."""
+        lists: dict[str, list[Any]] = {name: [] for name in ("direction", "query", "found", "score")}
+        for (query, item), scores in near.items():
+            asked, there = np.flatnonzero(~lacks[query]), np.flatnonzero(~lacks[item])
+            if not len(asked) or len(there) < _PLACES:
+                continue
+            chosen = asked[np.unique(np.linspace(0, len(asked) - 1, min(self._own.shown, len(asked))).astype(int))]
+            score, found = scores.top(chosen, there, _PLACES)
+            lists["direction"] += [self._direction(query, item)] * len(chosen)
+            lists["query"] += clips[chosen].tolist()
+            lists["found"] += clips[there[found]].tolist()
+            lists["score"] += score.tolist()
+        if jax.process_index() == 0:
+            self._write(lists)
+
+    def _write(self, lists: dict[str, list[Any]]) -> None:
+        folder = self._setting.folder / "pictures"
+        if not lists["query"]:
+            for name in ("retrieval", "retrieval_media"):
+                (folder / f"{name}.npz").unlink(missing_ok=True)
+            return
+        query, found = (np.array(lists[name], np.int64) for name in ("query", "found"))
+        names = np.array([clip.path for clip in self._setting.heldout.clips])
+        texts = shown.short(vocabulary.texts(self._setting.heldout))
+        media = shown.read(self._setting, np.concatenate([query, found.reshape(-1)]))
+        arrays.write(folder / "retrieval.npz", dict(
+            direction=np.array(lists["direction"]), query=names[query], query_text=texts[query], query_media=media.rows(query),
+            found=names[found], found_text=texts[found], found_media=media.rows(found), own=found == query[:, None],
+            score=np.array(lists["score"], np.float32)), compress=True)
+        shown.write(folder / "retrieval_media.npz", media)
+
+    def rows(self, trained: Found, untrained: Found | None) -> list[Row]:
+        found = [row for direction, value in trained["directions"].items()
+                 for row in _rows(direction, value, untrained and untrained["directions"].get(direction), trained)]
+        if "word_precision" in trained:
+            found.append(Row(f"Retrieval, videos by words in sounds: precision at {_AT}", trained["word_precision"],
+                             (untrained or {}).get("word_precision"), trained["word_chance"], "share",
+                             f"Other videos that have a word which the sound has, mean of {len(trained['words'])} words"))
+        return found
 
 
-def _find_own(queries: np.ndarray, items: np.ndarray) -> dict[str, Any]:
-    """How well f32[n, D] find the items f32[n, D] in the same places."""
-    found = np.concatenate([ranks(scores, np.arange(block.start, block.stop))
-                            for block, scores in rank_blocks(queries, items, 1)])
-    return {"recall": recalls(found), "chance_recall": chance_recalls(len(items)),
-            "median_rank": float(np.median(found)), "chance_median_rank": (len(items) + 1) / 2}
+def without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """int[q, k] of int[q, k + 1] places: without each query's own, or without the last where it is not among them."""
+    kept = found != own[:, None]
+    kept[kept.all(axis=1), -1] = False
+    return found[kept].reshape(len(found), -1)
 
 
-def _rows(direction: str, found: dict[str, Any], untrained: dict[str, Any] | None, whole: dict[str, Any]) -> Iterator[Row]:
+def _rows(direction: str, found: Found, untrained: Found | None, whole: Found) -> Iterator[Row]:
     def other(*path: str) -> float | None:
         value: Any = untrained
         for name in path:
@@ -227,14 +266,25 @@ def _rows(direction: str, found: dict[str, Any], untrained: dict[str, Any] | Non
     if found.get("ndcg") is not None:
         yield Row(f"Retrieval, {direction}: nDCG@{whole['k']}", found["ndcg"], other("ndcg"), found["chance"], "number",
                   f"{found['queries']} queries among {whole['labelled']} labelled clips")
-    for k, value in found.get("recall", {}).items():
-        yield Row(f"Retrieval, {direction}: recall at {k}", value, other("recall", k), found["chance_recall"][k], "share",
-                  f"The other half of the same clip, among {whole['clips']}")
-    if "median_rank" in found:
+    if found.get("median_rank") is not None:
+        for k, value in found["recall"].items():
+            yield Row(f"Retrieval, {direction}: recall at {k}", value, other("recall", k), found["chance_recall"][k], "share",
+                      _in_words(found, k))
         yield Row(f"Retrieval, {direction}: median rank", found["median_rank"], other("median_rank"), found["chance_median_rank"],
-                  "number", f"The smaller the better, 1 is the best of {whole['clips']}")
+                  "number", f"The smaller the better, 1 is the best of {found['candidates']}", lower_is_better=True)
+    for name, within in found.get("subsets", {}).items():
+        if within["median_rank"] is not None:
+            yield Row(f"Retrieval within {name}, {direction}: recall at 10", within["recall"]["10"],
+                      other("subsets", name, "recall", "10"), within["chance_recall"]["10"], "share", _in_words(within, "10"))
 
 
-def make(setting: Setting, features) -> Retrieval:
-    """The evaluator of a run."""
-    return Retrieval(setting, features)
+def _in_words(found: Found, k: str) -> str:
+    """What a recall is of, and how sure it is."""
+    said = f"The other half of the same clip, among {found['candidates']}"
+    if found["asked"] != found["official"]:
+        said += (f"; {found['official'] - found['asked']} of {found['official']} could not be asked; of those that could "
+                 f"{100 * found['recall_available'][k]:.1f} %")
+    if found["interval"]:
+        low, high = found["interval"]["recall"][k]
+        said += f"; 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+    return said

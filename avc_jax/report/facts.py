@@ -48,7 +48,7 @@ def verdict(run: Run) -> str:
         recorded = zip(*run.series("evaluate/avc/accuracy"), strict=True)
         known = [(at, value) for at, value in recorded if value is not None]
         if not known:
-            return text.missing(
+            return _found_first(run) or text.missing(
                 "No held-out accuracy yet. The evaluation at the end of <code>python -m avc_jax.main "
                 "--config=\N{HORIZONTAL ELLIPSIS} --workdir=\N{HORIZONTAL ELLIPSIS}</code> writes it to "
                 "<code>results.json</code>. The same command resumes a run that stopped early; with "
@@ -61,6 +61,24 @@ def verdict(run: Run) -> str:
         f"<p>{_claim(final, interval)}</p>{scale(accuracy, interval)}"
         f'<p class="sub">{_basis(run, final, interval, step, from_curve)}</p></div></div>'
     )
+
+
+def _found_first(run: Run) -> str:
+    """The headline of a system that says of no pair whether it belongs together: how often its first direction finds first."""
+    whole = ("evaluate", "retrieval", "trained", "directions")
+    name = next((name for name in run.part(*whole) if number(run.part(*whole, name).get("median_rank")) is not None), None)
+    if name is None:
+        return ""
+    part = (*whole, name)
+    recall, chance = (number(run.part(*part, key).get("1")) for key in ("recall", "chance_recall"))
+    before = number(run.part("evaluate", "retrieval", "untrained", "directions", name, "recall").get("1"))
+    facts = [f"{count(number(run.part(*part).get('candidates')))} held-out clips"]
+    facts += [f"{word} {percent(value)}" for word, value in (("untrained", before), ("chance", chance)) if value is not None]
+    if (step := number(run.part("evaluate", "retrieval").get("step"))) is not None:
+        facts.append(f"step {count(step)}")
+    told = " \N{MIDDLE DOT} ".join(facts)
+    return (f'<div class="verdict"><p class="big">{percent(recall)}</p><div class="claim"><p>of held-out clips find their other '
+            f'half first, {esc(name)} (R@1).</p><p class="sub">{told}</p></div></div>')
 
 
 def _claim(final: dict, interval: tuple[float, float] | None) -> str:

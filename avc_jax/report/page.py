@@ -11,7 +11,7 @@ from string import Template
 
 import avc_jax
 from avc_jax import errors
-from avc_jax.report import curves, facts, localisation, pairs, scores, space, transfer, units
+from avc_jax.report import curves, dimensions, facts, localisation, pairs, retrieval, scores, space, transfer, units
 from avc_jax.report.read import Run, read
 from avc_jax.report.text import esc
 
@@ -62,6 +62,8 @@ def render(run: Run) -> str:
         "units": units.section(run),
         "space": space.section(run),
         "localisation": localisation.section(run),
+        "retrieval": retrieval.section(run),
+        "dimensions": dimensions.section(run),
         "data": facts.data(run),
         "config": facts.config(run),
         "reproduce": facts.reproduce(run),

@@ -14,7 +14,8 @@ TITLES = {
     "probe": "Classes of pictures, by a linear layer on the frozen picture features",
     "clustering": "Do clusters of embeddings agree with classes?",
     "concepts": "Units that respond to one class",
-    "retrieval": "Finding sounds by pictures and pictures by sounds",
+    "retrieval": "Finding the other half of a clip",
+    "dimensions": "Dimensions that stand for a word",
     "baselines": "Against networks that were trained with labels",
     "pictures": "Neighbours, units and places in the pictures below",
 }

@@ -1,11 +1,10 @@
 """What evaluators are asked with in tests: a setting, networks, and features that are made up."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.evaluators.base import Network, Setting
+from avc_jax.evaluators.features import Table
 from avc_jax.parallel import mesh as meshes
 
 
@@ -17,11 +16,6 @@ def setting(config, system, train, heldout, folder) -> Setting:
 
 def network(name: str = "trained", variables=None) -> Network:
     return Network(name, {} if variables is None else variables, params_sha256=name, step=0)
-
-
-class Table(NamedTuple):
-    clip: np.ndarray
-    values: dict[str, np.ndarray]
 
 
 class Features:

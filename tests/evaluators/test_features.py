@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import media
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from avc_jax.data.records import source as record_source
 from avc_jax.evaluators import features
 from avc_jax.evaluators.features import Features
 from avc_jax.evaluators.labelled_sounds import ClipSound, LabelledSound
+from avc_jax.systems.base import Feature
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,43 @@ def test_only_labelled_clips_come_with_labels(source, tmp_path):
     table, found = Features(asking.setting(tmp_path, labelled)).labelled(asking.network(), labelled, "embed")
     assert found.tolist() == ["b", "a", "b", "a"] and table.clip.tolist() == [1, 2, 4, 5]
     np.testing.assert_allclose(table.values["video"][:, 0], [grey(1), grey(2), grey(4), grey(5)], atol=4)
+
+
+class Silent(sources.Source):
+    """Clips of three numbers of sound and of words; every third lacks its sound, clip 1 its words."""
+
+    def reader(self, plan, form, quarantine, features, *, pairing="none"):
+        return self
+
+    cut = None
+    shapes = {"waveform": ((3,), np.int16), "words": ((3,), np.float16), **{name: ((), np.int32) for name in (  # noqa: RUF012
+        "waveform_length", "words_length", "clip")}}
+
+    def whole(self, place):
+        row = np.full((1, 3), place + 1)
+        return {"waveform": row.astype(np.int16), "waveform_length": np.array([3 * (place % 3 > 0)], np.int32),
+                "words": row.astype(np.float16), "words_length": np.array([place != 1], np.int32),
+                "clip": np.array([place], np.int32)}
+
+
+def test_what_a_clip_lacks_is_nan(tmp_path):
+    def embed(variables, batch):
+        sound, text = batch["waveform"].astype(jnp.float32), batch["words"].astype(jnp.float32)
+        return {"audio": sound, "text": text, "audio+text": sound + text, "video": 0 * text}
+
+    whole = {"waveform": Feature((3,), "int16", modality="audio"), "words": Feature((3,), "float16", modality="text"),
+             "waveform_length": Feature((), "int32"), "words_length": Feature((), "int32")}
+    clips = tuple(sources.Clip(f"{n}.mp4", n, "test", "ab"[n % 2]) for n in range(7))
+    system = dataclasses.replace(asking.system(), features=whole, embed=embed)
+    asked = asking.setting(tmp_path, Silent(tmp_path, clips), asked=system)
+    table = Features(asked).clips(asking.network(), asked.heldout, "embed")
+    assert table.clip.tolist() == list(range(7))
+    lacks = {name: np.flatnonzero(features.missing_rows(rows)).tolist() for name, rows in table.values.items()}
+    assert lacks == {"audio": [0, 3, 6], "text": [1], "audio+text": [0, 1, 3, 6], "video": []}
+    assert table.values["audio"][4].tolist() == [5, 5, 5]
+    assert np.flatnonzero(table.complete).tolist() == [2, 4, 5]
+    labelled, labels = Features(asked).labelled(asking.network(), asked.heldout, "embed")
+    assert labelled.clip.tolist() == [2, 4, 5] and labels.tolist() == ["a", "a", "b"]
 
 
 def test_maps_are_in_the_order_asked_and_nan_where_a_clip_is_bad(videos, tmp_path):

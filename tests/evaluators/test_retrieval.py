@@ -1,146 +1,28 @@
-"""Retrieval: nDCG against scikit-learn and by hand, ranks by counting, chance by trying every order."""
+"""Retrieval in every direction of a system, with what is missing, among subsets, for classes and for words."""
 
-import itertools
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from evaluators import fakes
-from sklearn.metrics import ndcg_score
+from evaluators import brute, fakes
 
 from avc_jax import errors, systems
 from avc_jax.data.sources import Clip, Source
-from avc_jax.evaluators import retrieval
-
-# Pure -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("k", [1, 5, 30, 80])
-@pytest.mark.parametrize("ties", [False, True])
-def test_ndcg_is_scikit_learns(k, ties):
-    rng = np.random.default_rng(k)
-    scores = rng.integers(0, 6, (20, 50)) if ties else rng.normal(size=(20, 50))
-    relevance = rng.integers(0, 4, (20, 50)).astype(float)
-    for gain, gains in (("linear", relevance), ("exponential", 2**relevance - 1)):
-        wanted = [ndcg_score(gains[row : row + 1], scores[row : row + 1], k=k) for row in range(20)]
-        np.testing.assert_allclose(retrieval.ndcg(scores, relevance, k, gain), wanted, rtol=1e-12)
-
-
-def test_ndcg_of_two_levels_of_relevance_is_that_by_hand():
-    relevance, scores = np.array([[0.0, 2.0, 1.0]]), np.array([[3.0, 2.0, 1.0]])  # the ranking is 0, 2, 1
-    log = np.log2
-    assert retrieval.ndcg(scores, relevance, 3, "linear")[0] == pytest.approx((2 / log(3) + 1 / log(4)) / (2 + 1 / log(3)))
-    assert retrieval.ndcg(scores, relevance, 3, "exponential")[0] == pytest.approx((3 / log(3) + 1 / log(4)) / (3 + 1 / log(3)))
-    assert retrieval.ndcg(scores, relevance, 2, "linear")[0] == pytest.approx((2 / log(3)) / (2 + 1 / log(3)))
-
-
-def test_perfect_ranking_has_ndcg_1_and_one_without_a_relevant_item_none():
-    relevance = np.array([[0, 3, 1, 2, 0], [0, 0, 0, 0, 0]], float)
-    found = retrieval.ndcg(relevance, relevance, 3, "exponential")
-    assert found[0] == pytest.approx(1)
-    assert np.isnan(found[1])
-
-
-@pytest.mark.parametrize("gain", ["linear", "exponential"])
-def test_constant_scores_give_the_mean_over_all_orders(gain):
-    relevance = np.array([[0, 2, 1, 0, 1]], float)
-    orders = [retrieval.ndcg(np.array([order], float), relevance, 3, gain)[0] for order in itertools.permutations(range(5))]
-    assert retrieval.ndcg(np.zeros((1, 5)), relevance, 3, gain)[0] == pytest.approx(np.mean(orders))
-
-
-def test_rank_counts_what_scores_at_least_as_high():
-    rng = np.random.default_rng(0)
-    scores, own = rng.integers(0, 8, (40, 20)).astype(float), rng.integers(0, 20, 40)
-    wanted = [1 + sum(scores[q, n] >= scores[q, own[q]] for n in range(20) if n != own[q]) for q in range(40)]
-    np.testing.assert_array_equal(retrieval.ranks(scores, own), wanted)
-
-
-def test_sameness_and_what_is_no_number_earn_the_last_rank():
-    assert retrieval.ranks(np.zeros((1, 7)), np.array([3])) == [7]
-    assert retrieval.ranks(np.full((1, 7), np.nan), np.array([3])) == [7]
-
-
-def test_recalls_are_shares_of_ranks():
-    assert retrieval.recalls(np.array([1, 2, 5, 6, 10, 11, 400, 1])) == {"1": 2 / 8, "5": 4 / 8, "10": 6 / 8}
-
-
-def test_chance_of_recall_is_that_of_a_uniform_rank():
-    for items in (3, 40):
-        uniform = np.arange(1, items + 1)
-        assert retrieval.chance_recalls(items) == pytest.approx(retrieval.recalls(uniform))
-
-
-def test_blocks_are_the_whole_of_cosines(monkeypatch):
-    monkeypatch.setattr(retrieval, "_BLOCK", 60)
-    rng = np.random.default_rng(0)
-    queries, items = rng.normal(size=(17, 4)), rng.normal(size=(17, 4))
-    parts = list(retrieval.rank_blocks(queries, items, 2))
-    assert len(parts) > 3
-    whole = np.concatenate([scores for _, scores in parts])
-    wanted = (queries / np.linalg.norm(queries, axis=1)[:, None]) @ (items / np.linalg.norm(items, axis=1)[:, None]).T
-    np.testing.assert_allclose(whole, wanted, atol=1e-12)
-    assert [block.start for block, _ in parts] == [0] + [block.stop for block, _ in parts][:-1]
-
-
-@pytest.mark.parametrize("block", [30, 1 << 22])
-def test_query_is_left_out_of_its_own_candidates(monkeypatch, block):
-    monkeypatch.setattr(retrieval, "_BLOCK", block)
-    rng = np.random.default_rng(1)
-    rows, classes = rng.normal(size=(12, 3)), rng.integers(0, 3, 12)
-    relevance = (classes[:, None] == classes).astype(float)
-    found = retrieval.mean_ndcg(rows, rows, lambda block: relevance[block], k=5, gain="linear", leave_out_own=True)
-    unit = rows / np.linalg.norm(rows, axis=1)[:, None]
-    wanted = []
-    for query in range(12):
-        others = np.delete(np.arange(12), query)
-        if relevance[query, others].any():
-            wanted.append(ndcg_score(relevance[query, others][None], (unit[query] @ unit[others].T)[None], k=5))
-    assert found["ndcg"] == pytest.approx(np.mean(wanted))
-    assert found["queries"] == len(wanted)
-    with_own = retrieval.mean_ndcg(rows, rows, lambda block: relevance[block], k=5, gain="linear", leave_out_own=False)
-    assert with_own["ndcg"] > found["ndcg"]
-
-
-# Relevance of classes ---------------------------------------------------------------------------------------------------
-
-
-def test_relevance_is_read_in_the_order_of_the_classes(tmp_path):
-    path = tmp_path / "relevance.csv"
-    path.write_text("class,guitar,drums,violin\nviolin,2,1,9\nguitar,9,5,2\ndrums,5,9,1\n")
-    np.testing.assert_array_equal(retrieval.read_relevance(path, ["drums", "violin"]), [[9, 1], [1, 9]])
-
-
-@pytest.mark.parametrize(("text", "part"), [
-    ("class,a,b\na,1,0\n", "no row or no column for b"),
-    ("class,a\na,1\nb,1\n", "no row or no column for b"),
-    ("class,a,b\na,1,x\nb,0,1\n", "could not convert"),
-    ("class,a,b\na,1\nb,0,1\n", "expected a header of classes"),
-    ("class,a,b\na,1,-1\nb,0,1\n", "negative"),
-    ("", "expected a header of classes"),
-])
-def test_wrong_table_of_relevance_is_refused_in_words(tmp_path, text, part):
-    path = tmp_path / "relevance.csv"
-    path.write_text(text)
-    with pytest.raises(errors.DataError, match=part):
-        retrieval.read_relevance(path, ["a", "b"])
-
-
-def test_missing_table_of_relevance_is_named(tmp_path):
-    with pytest.raises(errors.MissingInputError, match=r"config\.retrieval\.relevance=.*nowhere"):
-        retrieval.read_relevance(tmp_path / "nowhere.csv", ["a"])
-
-
-# The evaluator ----------------------------------------------------------------------------------------------------------
+from avc_jax.evaluators import nearness, retrieval
+from avc_jax.systems.base import Comparison, Feature
 
 
 def source_of(labels) -> Source:
     return Source(Path("."), tuple(Clip(f"{number}.mp4", number, "test", label) for number, label in enumerate(labels)))
 
 
-def evaluator(tmp_path, labels, answer, head="ave", **changes):
-    config = tiny.config(system__head=head, **changes)
-    setting = fakes.setting(config, systems.make(config), source_of([]), source_of(labels), tmp_path)
+def evaluator(tmp_path, labels, answer, head="ave", system=None, heldout=None, **changes):
+    config = tiny.config(system__head=head, **{"retrieval__shown": 0} | changes)
+    setting = fakes.setting(config, system or systems.make(config), source_of([]), heldout or source_of(labels), tmp_path)
     return retrieval.make(setting, fakes.Features(answer))
 
 
@@ -152,6 +34,225 @@ def by_class(name, clip):
         return {"video": rng.normal(size=8), "audio": rng.normal(size=8)}
     centre = np.eye(8)["abcd".index(clip.label)] if clip.label else np.eye(8)[7]
     return {"video": 3 * (centre + own), "audio": centre + own + 0.001 * rng.normal(size=8)}
+
+
+# A system with text, like AVLnet's: what it embeds comes from the fakes.
+DIRECTIONS = (("audio", "video"), ("video", "audio"), ("text", "audio+video"))
+
+
+def with_text(similarity="dot"):
+    made = systems.make(tiny.config(system__head="ave"))
+    features = {"video": Feature((8,), "float32"), "spectrogram": Feature((40, 10), "float16")}
+    return dataclasses.replace(made, features=features, similarity=similarity, directions=DIRECTIONS)
+
+
+def whole_numbers(name, clip, lacking=lambda file: ()):
+    """Rows whose dot products are exact and often equal; NaN where a clip lacks a modality."""
+    rng = np.random.default_rng(clip.file)
+    rows = {modality: rng.integers(-2, 3, 5).astype(float) for modality in ("audio", "video", "text")}
+    rows["audio+video"] = rows["audio"] + rows["video"]
+    return {modality: row * (np.nan if modality in lacking(clip.file) else 1) for modality, row in rows.items()}
+
+
+# Own halves ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["average", "optimistic", "pessimistic", "naive"])
+def test_every_direction_is_that_of_sorted_lists(tmp_path, rule):
+    asked = evaluator(tmp_path, [""] * 40, whole_numbers, system=with_text(), retrieval__ties=rule,
+                      retrieval__resamples=50)
+    found = asked(fakes.network())["directions"]
+    assert list(found) == ["sound to video", "video to sound", "text to sound+video"]
+    rows = [whole_numbers("trained", clip) for clip in source_of([""] * 40).clips]
+    for (query, item), told in zip(DIRECTIONS, found.values(), strict=True):
+        scores = np.array([[row[query] @ other[item] for other in rows] for row in rows])
+        wanted = brute.ranks(scores, np.arange(40), rule)
+        assert told["recall"] == pytest.approx(brute.recalls(wanted, 40))
+        assert told["median_rank"] == np.median(wanted) + 1
+        assert told["chance_recall"] == pytest.approx({"1": 1 / 40, "5": 5 / 40, "10": 10 / 40})
+        low, high = told["interval"]["recall"]["10"]
+        assert low <= told["recall"]["10"] <= high and high > low
+
+
+@pytest.mark.parametrize(("similarity", "share"), [("cosine", 1), ("dot", 1 / 12)])
+def test_nearness_is_what_the_system_says(tmp_path, similarity, share):
+    def answer(name, clip):
+        """The video of the first clip is so long that its dot product with every sound is the largest."""
+        row = np.eye(12)[clip.file]
+        return {"audio": row + 0.1 * np.eye(12)[0], "video": row * (100 if clip.file == 0 else 1)}
+
+    found = evaluator(tmp_path, [""] * 12, answer, system=with_text(similarity))(fakes.network())
+    assert found["directions"]["sound to video"]["recall"]["1"] == pytest.approx(share)
+
+
+def silent(file):
+    return ("audio", "audio+video") if file % 5 == 0 else ()
+
+
+def test_clips_that_lack_a_modality_are_no_candidates_and_count_as_not_found(tmp_path):
+    def answer(name, clip):
+        return whole_numbers(name, clip, silent)
+
+    clips = source_of([""] * 40).clips
+    rows, there = [answer("trained", clip) for clip in clips], np.array([file for file in range(40) if file % 5])
+    told = {}
+    for key, changes in (("all", {}), ("complete", {"retrieval__candidates": "complete"}), ("100", {"retrieval__official": 100}),
+                         ("available", {"retrieval__denominator": "available"})):
+        asked = evaluator(tmp_path, [""] * 40, answer, system=with_text(), retrieval__resamples=0, **changes)
+        told[key] = asked(fakes.network())["directions"]["sound to video"]
+    for key, candidates, divisor in (("all", np.arange(40), 40), ("complete", there, 40), ("100", np.arange(40), 100),
+                                     ("available", np.arange(40), 32)):
+        scores = np.array([[rows[query]["audio"] @ rows[item]["video"] for item in candidates] for query in there])
+        wanted = brute.ranks(scores, np.searchsorted(candidates, there), "average")
+        assert told[key]["recall"] == pytest.approx(brute.recalls(wanted, divisor)), key
+        assert told[key]["recall_available"] == pytest.approx(brute.recalls(wanted, 32))
+        assert told[key]["median_rank"] == np.median(wanted) + 1
+        assert (told[key]["asked"], told[key]["candidates"]) == (32, len(candidates))
+        assert told[key]["chance_recall"]["1"] == pytest.approx(32 / len(candidates) / divisor)
+    note = asked.rows(asked(fakes.network()), None)[0].note
+    assert "8 of 40 could not be asked" in note
+
+
+def test_a_modality_that_no_clip_has_is_no_error(tmp_path):
+    def answer(name, clip):
+        return whole_numbers(name, clip, lambda file: ("text",))
+
+    asked = evaluator(tmp_path, [""] * 9, answer, system=with_text())
+    found = asked(fakes.network())
+    assert found["directions"]["text to sound+video"]["median_rank"] is None
+    assert not any("text" in row.name for row in asked.rows(found, found))
+
+
+def test_an_official_number_below_that_of_the_clips_is_refused(tmp_path):
+    with pytest.raises(errors.ConfigError, match=r"config\.retrieval\.official: found 10, expected at least the 12 held-out"):
+        evaluator(tmp_path, [""] * 12, whole_numbers, retrieval__official=10)
+
+
+def test_what_was_not_embedded_is_not_asked(tmp_path):
+    def halves(name, clip):
+        return {"audio": np.eye(9)[clip.file], "video": np.eye(9)[clip.file]}
+
+    found = evaluator(tmp_path, [""] * 9, halves, system=with_text())(fakes.network())
+    assert list(found["directions"]) == ["sound to video", "video to sound"]
+
+
+def test_what_is_compared_otherwise_is_ranked_by_that(tmp_path, monkeypatch):
+    """The score of a picture's places and a sound's moments: the largest product of one with another (MISA's idea)."""
+    monkeypatch.setattr(nearness, "_BLOCK", 7)
+    rng = np.random.default_rng(0)
+    places, moments = rng.integers(-3, 4, (20, 2, 3, 5)).astype(np.float32), rng.integers(-3, 4, (20, 4, 5)).astype(np.float32)
+    length = rng.integers(1, 5, 20)
+
+    def sides(variables, batch):
+        return {"video": batch["video"], "audio": (batch["moments"], batch["length"])}
+
+    def score(found):
+        products = jnp.einsum("nhwd,mtd->nmhwt", found["video"], found["audio"][0])
+        heard = jnp.arange(4) < found["audio"][1][:, None]
+        return jnp.where(heard[None, :, None, None], products, -jnp.inf).max((2, 3, 4))
+
+    features = {"video": Feature((2, 3, 5), "float32"), "moments": Feature((4, 5), "float32"), "length": Feature((), "int32")}
+    system = dataclasses.replace(with_text(), features=features, compare=Comparison(sides, score),
+                                 directions=(("audio", "video"), ("video", "audio")))
+
+    class Sides(fakes.Features):
+        """What `sides` make of the arrays; made of a setting, as the real one, where maps are asked for."""
+
+        def __init__(self, made_of):
+            super().__init__(whole_numbers)
+            self._setting = made_of
+
+        def maps(self, network, source, clips):
+            batch = {"video": places[clips], "moments": moments[clips], "length": length[clips].astype(np.float32)}
+            return {name: np.asarray(value) for name, value in self._setting.system.maps({}, batch).items()}
+
+    config = tiny.config(system__head="ave", retrieval__shown=0)
+    setting = fakes.setting(config, system, source_of([]), source_of([""] * 20), tmp_path)
+    found = retrieval.make(setting, Sides(None))(fakes.network())["directions"]
+    scores = np.array([[(place.reshape(-1, 5) @ moment[:count].T).max() for moment, count in zip(moments, length, strict=True)]
+                       for place in places])
+    for direction, wanted in (("video to sound", scores), ("sound to video", scores.T)):
+        assert found[direction]["recall"] == pytest.approx(brute.recalls(brute.ranks(wanted, np.arange(20), "average"), 20))
+
+
+# Subsets ------------------------------------------------------------------------------------------------------------------
+
+
+def test_subsets_are_asked_among_themselves(tmp_path):
+    (tmp_path / "subsets.csv").write_text("path,subset\n" + "".join(
+        f"{number}.mp4,{'Sounds' if number % 2 else 'Speech'}\n" for number in range(30)))
+    asked = evaluator(tmp_path, [""] * 40, whole_numbers, system=with_text(),
+                      retrieval__subsets=str(tmp_path / "subsets.csv"))
+    found = asked(fakes.network())
+    rows = [whole_numbers("trained", clip) for clip in source_of([""] * 40).clips]
+    within = found["directions"]["sound to video"]["subsets"]
+    assert set(within) == {"Sounds", "Speech"}
+    odd = np.arange(1, 30, 2)
+    wanted = brute.ranks(np.array([[rows[q]["audio"] @ rows[n]["video"] for n in odd] for q in odd]), np.arange(15), "average")
+    assert within["Sounds"]["recall"] == pytest.approx(brute.recalls(wanted, 15))
+    assert within["Sounds"]["chance_recall"]["10"] == pytest.approx(10 / 15)
+    assert "Retrieval within Sounds, sound to video: recall at 10" in [row.name for row in asked.rows(found, found)]
+    assert asked.data_sha256
+
+
+def test_labels_are_subsets(tmp_path):
+    found = evaluator(tmp_path, list("aabbb"), by_class, retrieval__subsets="label")(fakes.network())
+    assert found["directions"]["image to sound"]["subsets"]["b"]["candidates"] == 3
+
+
+@pytest.mark.parametrize(("text", "part"), [("file,subset\n1.mp4,a\n", "found columns file, subset; expected path and subset"),
+                                            ("path,subset\nx.mp4,a\n", "none of them among the 4 held-out clips.*such as 0.mp4")])
+def test_wrong_subsets_are_refused_in_words(tmp_path, text, part):
+    (tmp_path / "subsets.csv").write_text(text)
+    with pytest.raises(errors.DataError, match=part):
+        evaluator(tmp_path, [""] * 4, by_class, retrieval__subsets=str(tmp_path / "subsets.csv"))
+
+
+def test_missing_subsets_are_named(tmp_path):
+    with pytest.raises(errors.AvcError, match=r"nowhere\.csv"):
+        evaluator(tmp_path, [""] * 4, by_class, retrieval__subsets=str(tmp_path / "nowhere.csv"))
+
+
+# Words --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned(Source):
+    """A source whose clips have captions."""
+
+    items: tuple = ()
+
+
+def captioned(texts) -> Captioned:
+    items = tuple(SimpleNamespace(text="", captions=SimpleNamespace(texts=[text])) for text in texts)
+    return Captioned(Path("."), source_of([""] * len(texts)).clips, items)
+
+
+def test_videos_are_found_by_the_words_of_sounds(tmp_path):
+    texts = [f"now the {word}" for word in ("Pan", "oven", "knife", "bowl", "spoon", "whisk") for _ in range(12)]
+
+    def answer(name, clip):
+        rng = np.random.default_rng(clip.file)
+        word = np.eye(6)[clip.file // 12]
+        known = {"audio": word + 0.01 * rng.normal(size=6), "video": word + 0.01 * rng.normal(size=6)}
+        return known if name == "trained" else {modality: rng.normal(size=6) for modality in known}
+
+    asked = evaluator(tmp_path, [], answer, heldout=captioned(texts))
+    trained, untrained = asked(fakes.network("trained")), asked(fakes.network("untrained"))
+    assert {word["word"] for word in trained["words"]} == {"pan", "oven", "knife", "bowl", "spoon", "whisk"}  # not now, not the
+    assert trained["word_precision"] == 1 and untrained["word_precision"] < 0.4
+    assert trained["word_chance"] == pytest.approx(11 / 71)
+    assert asked.rows(trained, untrained)[-1].name == "Retrieval, videos by words in sounds: precision at 10"
+    named = evaluator(tmp_path, [], answer, heldout=captioned(texts), retrieval__words="oven, The, kettle")
+    assert [word["word"] for word in named(fakes.network())["words"]] == ["oven", "the"]
+
+
+def test_a_query_is_left_out_of_its_own_list():
+    found = retrieval.without_own(np.array([[3, 1, 2], [0, 4, 1], [2, 0, 5]]), np.array([1, 1, 7]))
+    assert found.tolist() == [[3, 2], [0, 4], [2, 0]]
+
+
+# Classes ------------------------------------------------------------------------------------------------------------------
 
 
 def test_retrieval_tells_a_network_that_knows_from_one_that_does_not(tmp_path):
@@ -170,7 +271,7 @@ def test_retrieval_tells_a_network_that_knows_from_one_that_does_not(tmp_path):
     for row in rows:
         assert row.untrained is not None and row.chance is not None, row.name
         if "median rank" in row.name:
-            assert (row.trained, row.chance) == (1, 20.5)
+            assert (row.trained, row.chance, row.lower_is_better) == (1, 20.5, True)
         else:
             assert row.trained > max(row.untrained, row.chance), row.name
 
@@ -179,7 +280,7 @@ def test_clips_without_labels_are_asked_for_their_other_half_only(tmp_path):
     asked = evaluator(tmp_path, [""] * 12, by_class)
     trained = asked(fakes.network())
     assert [row.name for row in asked.rows(trained, None)] == [
-        f"Retrieval, {direction}: {what}" for direction in ("image to sound", "sound to image")
+        f"Retrieval, {direction}: {what}" for direction in ("sound to image", "image to sound")
         for what in ("recall at 1", "recall at 5", "recall at 10", "median rank")]
     assert all(row.untrained is None for row in asked.rows(trained, None))
 
@@ -220,3 +321,39 @@ def test_heads_without_a_common_space_and_single_clips_are_not_asked(tmp_path):
 def test_a_system_says_itself_whether_it_has_a_common_space():
     assert systems.make(tiny.config(system__head="ave")).common_space
     assert not systems.make(tiny.config(system__head="l3")).common_space
+
+
+# The page -----------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_for_the_page_have_the_nearest_first_and_what_can_be_shown(videos, tmp_path):
+    from avc_jax.data import sources
+
+    heldout = sources.open_folder(str(videos), "", (1.0, 0.0, 0.0))
+
+    def answer(name, clip):
+        row = np.eye(6)[clip.file] + 0.1 * np.eye(6)[(clip.file + 1) % 6]
+        return {"audio": row, "video": row}
+
+    evaluator(tmp_path, [], answer, heldout=heldout, retrieval__shown=3)(fakes.network())
+    found = np.load(tmp_path / "pictures/retrieval.npz")
+    assert found["direction"].tolist() == ["sound to image"] * 3 + ["image to sound"] * 3
+    assert found["query"].tolist() == [f"{number:02d}.mp4" for number in (0, 2, 5)] * 2
+    assert found["own"][:, 0].all() and not found["own"][:, 1:].any()
+    assert (np.diff(found["score"], axis=1) <= 0).all()
+    media = np.load(tmp_path / "pictures/retrieval_media.npz")
+    shown = [[tiny.picture_of(frame) for frame in row] for row in media["frame"][found["found_media"]]]
+    assert shown == [[int(name[:2]) for name in row] for row in found["found"]]
+    heard = media["waveform"][found["query_media"]]
+    assert [tiny.sound_of(sound, int(media["rate_hz"])) for sound in heard] == [0, 2, 5] * 2
+
+
+def test_without_media_the_lists_stand_alone_and_old_ones_go(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/retrieval_media.npz").write_bytes(b"of another time")
+    asked = evaluator(tmp_path, [""] * 12, by_class, retrieval__shown=4)
+    asked(fakes.network())
+    assert (np.load(tmp_path / "pictures/retrieval.npz")["found_media"] == -1).all()
+    assert not (tmp_path / "pictures/retrieval_media.npz").exists()
+    asked(fakes.network("untrained"))
+    assert (tmp_path / "pictures/retrieval.npz").exists()

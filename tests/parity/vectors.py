@@ -169,6 +169,8 @@ def _after(made: np.ndarray, text: str) -> np.ndarray:
         return made.clip(-80, 0)
     if text == "row b multiplied by 1 + b":
         return made * (1 + np.arange(len(made), dtype=np.float32)).reshape(-1, *[1] * (made.ndim - 1))
+    if text.endswith("added to the diagonal"):
+        return made + np.float32(text.split()[0]) * np.eye(len(made), dtype=np.float32)
     assert not text, text
     return made
 

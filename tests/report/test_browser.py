@@ -4,7 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report.workdirs import make_evaluations, make_metrics, make_pairs, make_pictures, make_quarantine, make_results
+from report.workdirs import (
+    make_evaluations,
+    make_metrics,
+    make_pairs,
+    make_pictures,
+    make_quarantine,
+    make_rankings,
+    make_results,
+)
 
 from avc_jax import report
 
@@ -24,6 +32,7 @@ def path(tmp_path_factory) -> Path:
     make_pairs(folder)
     make_evaluations(folder)
     make_pictures(folder)
+    make_rankings(folder)
     return report.write(folder)
 
 
@@ -108,11 +117,12 @@ def test_sounds_load_and_play_in_place_one_at_a_time(opened):
     page = opened()
     durations = page.evaluate("""Promise.all([...document.querySelectorAll("audio")].map((audio) => audio.readyState
         ? audio.duration : new Promise((done) => audio.addEventListener("loadedmetadata", () => done(audio.duration)))))""")
-    assert len(durations) == 4 + 15 + 4
+    asking, found, concepts = 4, 2 * 5 - 1, 3 * 5 - 2  # one clip of seven has no media
+    assert len(durations) == 4 + 15 + 4 + asking + found + concepts
     assert durations == pytest.approx([1.0] * len(durations), abs=0.06)
     playing = "[...document.querySelectorAll('audio')].flatMap((audio, i) => audio.paused ? [] : [i])"
     buttons = page.locator("button.play")
-    assert buttons.count() == 15
+    assert buttons.count() == 15 + asking + found + concepts
     for number in (0, 7):
         buttons.nth(number).focus()
         page.evaluate("for (const audio of document.querySelectorAll('audio')) audio.loop = true")  # until it was looked at

@@ -19,6 +19,7 @@ from report.workdirs import (
     make_pairs,
     make_pictures,
     make_quarantine,
+    make_rankings,
     make_results,
     spot,
 )
@@ -281,6 +282,7 @@ def learned(full: Path) -> Path:
     """A work directory after a whole run with all evaluators."""
     make_evaluations(full)
     make_pictures(full)
+    make_rankings(full)
     return full
 
 
@@ -324,7 +326,6 @@ def test_sheets_name_class_place_and_number(learned):
     said = page.text().replace(text.NBSP, " ")
     assert said.count("86.0 % of these clips are of their unit's class; in the untrained network") == 2
     assert "Unit 3 bell 5 of 5" in said and "Unit 37 clock 3 of 5" in said
-    assert len(page.all("audio")) == 4 + 15 + 4
     alts = [attrs["alt"] for attrs in page.all("img")]
     assert sum("strongest at the middle" in alt or "strongest at the top" in alt or "strongest at the bottom" in alt
                for alt in alts) == 15 + 8
@@ -338,9 +339,38 @@ def test_neighbours_and_places_stand_beside_the_untrained_network(learned):
     assert said.count("Untrained") == said.count("Trained") == 2 + 4
 
 
+def test_every_direction_stands_beside_the_untrained_network_and_chance(learned):
+    said = told(learned)
+    for expected in (
+        "Each clip asks with one half for its other half, among 232 clips.", "8 clips of 240 could not be asked, and count",
+        "Equal scores: average.", "sound to video40.0 %39.0 % to 120.0 %untrained 2.0 %chance 0.4 %",
+        "3.53 to 4.5untrained 3.5chance 116.5", "bell, sound to video", "precision at 10", "In the mean of 3 words it is 40.0 %",
+        "video to sound own clip at 1", "asks this is a bell",
+    ):  # fmt: skip
+        assert expected in said
+    assert "video to video" not in said
+
+
+def test_concepts_stand_beside_the_untrained_network_and_shuffled_words(learned):
+    said = told(learned)
+    assert "9 dimensions of 512 do, for 7 different words; 1 in the untrained network and 0.4 with shuffled words." in said
+    assert "bell dimension 3 F1 0.80" in said and "\N{CHECK MARK} 4.00 this is a bell" in said
+
+
+def test_headline_of_a_system_that_judges_no_pairs(full):
+    make_evaluations(full)
+    results = json.loads((full / "results.json").read_text())
+    del results["evaluate"]["avc"]
+    (full / "results.json").write_text(json.dumps(results))
+    (full / "metrics.jsonl").unlink()
+    said = told(full)
+    assert "40.0 %of held-out clips find their other half first, sound to video (R@1)." in said
+    assert "232 held-out clips \N{MIDDLE DOT} untrained 2.0 % \N{MIDDLE DOT} chance 0.4 % \N{MIDDLE DOT} step 60" in said
+
+
 def test_what_is_not_there_says_what_to_do(full):
     said = told(full)
-    for expected in ("scores", "transfer task", "units", "map of the embeddings", "places of sounds"):
+    for expected in ("scores", "transfer task", "units", "map of the embeddings", "places of sounds", "concepts of dimensions"):
         assert f"No {expected} yet" in said
     (full / "config.json").write_text(json.dumps({"system": {"name": "l3net", "head": "l3"}}))
     assert "--config.system.head=ave" in told(full)
@@ -370,7 +400,8 @@ def test_any_labels(full, labels):
     assert "<script>alert" not in (full / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["units_video", "units_audio", "space_trained", "localisation_trained"])
+@pytest.mark.parametrize("name", ["units_video", "units_audio", "space_trained", "localisation_trained", "retrieval",
+                                  "retrieval_media", "dimensions", "dimensions_media"])
 def test_damaged_arrays_are_told(learned, name):
     path = learned / f"pictures/{name}.npz"
     with np.load(path) as stored:
@@ -390,7 +421,10 @@ def test_damaged_arrays_are_told(learned, name):
 ])  # fmt: skip
 def test_damaged_results_of_evaluators(full, damage):
     make_results(full, evaluate={"transfer": {"trained": damage, "untrained": damage, "rows": [3, {"name": None}]},
-                                 "pictures": {"trained": {"units": 3, "neighbours": []}, "rows": 4}})
+                                 "pictures": {"trained": {"units": 3, "neighbours": []}, "rows": 4},
+                                 "dimensions": {"trained": {"concepts": 3, "different": "x"}, "untrained": 4},
+                                 "retrieval": {"trained": {"words": [{"precision": "x"}, 3], "directions": {
+                                     "a": damage, "b": {"median_rank": 2, "recall": damage, "interval": {"median_rank": [1]}}}}}})
     assert "No transfer task yet" in told(full)
 
 
@@ -400,6 +434,7 @@ def test_page_of_large_pictures_is_small_enough(learned):
         return rng.integers(0, 256, (224, 224, 3), dtype=np.uint8), rng.integers(-32768, 32768, 48000, dtype=np.int16)
 
     make_pictures(learned, loud, units=10, shown=24)
+    make_rankings(learned, loud, rankings=24)
     make_pairs(learned, n=24, side=224, rate=48000)
     assert "left out to keep the page small" in told(learned)
 

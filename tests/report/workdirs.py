@@ -155,6 +155,18 @@ def make_evaluations(folder: Path, classes: tuple[str, ...] = CLASSES) -> None:
                 "units": {name: {"shown": 6, "agreement": quality, "selectivity": 7 * quality} for name in ("video", "audio")},
                 "localised": 0.5 + quality / 3}
 
+    def retrieval(share):
+        def direction(size):
+            return {"recall": {"1": share, "5": 2 * share, "10": 2.2 * share}, "median_rank": 3.5, "asked": size, "official": 240,
+                    "interval": {"recall": {k: [share - 0.01, 3 * share] for k in ("1", "5", "10")}, "median_rank": [3, 4.5]},
+                    "candidates": size, "chance_recall": {"1": 1 / size, "5": 5 / size, "10": 10 / size},
+                    "chance_median_rank": (size + 1) / 2}
+
+        words = [{"word": name, "clips": 20, "precision": share, "chance": 0.1} for name in classes[:3]]
+        return {"tie_rule": "average", "denominator": "official", "words": words, "word_precision": share, "word_chance": 0.1,
+                "directions": {"sound to video": direction(232) | {"subsets": {name: direction(30) for name in classes[:2]}},
+                               "video to sound": direction(232), "video to video": {"ndcg": 0.5}}}
+
     ours, theirs, now, before = transfer(0.8), transfer(0.55), pictures(0.86), pictures(0.34)
     results = json.loads((folder / "results.json").read_text())
     results["evaluate"]["avc"]["rows"] = [row("Pairs judged right", 0.91, 0.503, 0.5, note="240 clips, two pairs of each.")]
@@ -163,12 +175,14 @@ def make_evaluations(folder: Path, classes: tuple[str, ...] = CLASSES) -> None:
             row("Accuracy, mean of 5 folds", ours["accuracy"], theirs["accuracy"], 1 / len(classes))]},
         "clustering": {"step": 60, "rows": [row("NMI of frames", 0.409, 0.204, 0.165, "number", "k-means with 64 clusters."),
                                             row("NMI of sounds", 0.33, 0.219, 0.165, "number")]},
-        "retrieval": {"step": 60, "rows": [
+        "retrieval": {"trained": retrieval(0.4), "untrained": retrieval(0.02), "step": 60, "rows": [
             row("Median rank, image to sound", 7, 118, 120.5, "number", "The smaller the better.", True),
             row("Recall at 1, sound to image", 0.02, 0.021, 0.004)]},
         "pictures": {"trained": now, "untrained": before, "step": 60, "rows": [
             row("Nearest neighbour of the same class, frames", 0.86, 0.34, 0.08),
             row("Sound found in its frame", now["localised"], before["localised"], 0.5)]},
+        "dimensions": {"trained": {"concepts": 9, "dimensions": 512, "different": 7, "shuffled_concepts": 0.4},
+                       "untrained": {"concepts": 1}, "rows": []},
         "probe": {"note": "was left out: no clip has a label."},
     }
     (folder / "results.json").write_text(json.dumps(results))
@@ -228,6 +242,26 @@ def make_pictures(folder: Path, media: Media = noise, units: int = 3, labels: tu
                  frame_s=np.full(shown, 1.5), sound_s=np.full(shown, 1.0), own=np.linspace(0.8, 0.6, shown),
                  other=np.linspace(0.3, 0.1, shown), frame=frames[:shown], waveform=sounds[:shown], rate_hz=rate,
                  heat=np.stack([spot(*frames.shape[1:3], at, 0.12 if name == "trained" else 0.4) for at in hills[:shown]]))
+
+
+def make_rankings(folder: Path, media: Media = noise, rankings: int = 4, labels: tuple[str, ...] = CLASSES) -> None:
+    """Writes what the evaluators `retrieval` and `dimensions` leave: rankings, dimensions, and the media of both."""
+    (folder / "pictures").mkdir(exist_ok=True)
+    frames, sounds = (np.stack(part) for part in zip(*(media(100 + k) for k in range(6)), strict=True))
+    clips = np.array([f"clips/{k:04d}.mp4" for k in range(7)])  # the last one has no media
+    texts = np.array([f"this is a {labels[k % len(labels)]}" for k in range(7)])
+    query, found = np.arange(rankings) % 6, (np.arange(rankings)[:, None] + np.arange(5)) % 7
+    direction, score = np.array(["sound to video", "video to sound"]), np.linspace(9, -3, 5)
+    np.savez(folder / "pictures/retrieval.npz", direction=direction[np.arange(rankings) % 2],
+             query=clips[query], query_text=texts[query], query_media=query, found=clips[found], found_text=texts[found],
+             found_media=np.where(found < 6, found, -1), own=found == query[:, None], score=np.tile(score, (rankings, 1)))
+    shown, words = np.arange(15).reshape(3, 5) % 7, np.array([labels[k % len(labels)] for k in range(3)])
+    np.savez(folder / "pictures/dimensions.npz", dimension=np.array([3, 77, 500]), word=words,
+             f1=np.array([0.8, 0.5, 0.31]), clip=clips[shown], text=texts[shown], has=shown % 2 == 0,
+             contribution=np.tile(np.linspace(4, 2, 5), (3, 1)), media=np.where(shown < 6, shown, -1))
+    for name in ("retrieval", "dimensions"):
+        np.savez(folder / f"pictures/{name}_media.npz", frame=frames, waveform=sounds, rate_hz=sounds.shape[1],
+                 seen=np.ones(6, bool), heard=np.ones(6, bool))
 
 
 def check(folder: Path) -> Page:
