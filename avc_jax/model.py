@@ -25,7 +25,7 @@ import numpy as np
 from avc_jax import __version__, errors, systems
 from avc_jax import config as configs
 from avc_jax.systems.base import System, Variables, shapes_of, without
-from avc_jax.train.state import params_sha256
+from avc_jax.train.state import State, params_sha256
 from avc_jax.train.workdir import read_json
 
 DESCRIPTION = "model.json"
@@ -162,6 +162,23 @@ def _load_folder(folder: Path) -> Model:
 
 
 def _load_run(folder: Path, flag: str) -> Model:
+    from avc_jax.train import state as states
+
+    config, system, state = load_state(folder, flag)
+    return Model(config, system, states.inference_variables(state), int(state.step))
+
+
+def load_state(folder: Path, flag: str) -> tuple[ml_collections.ConfigDict, System, State]:
+    """Config, system and newest valid state (on one device) of a run; nothing is written.
+
+    Args:
+      folder: the run's workdir, absolute.
+      flag: what the user named it with, for the errors.
+
+    Raises:
+      MissingInputError: it holds no checkpoint.
+      ConfigError: see `load`.
+    """
     from avc_jax.train import optimizer as optimizers
     from avc_jax.train import state as states
     from avc_jax.train.checkpoint import Checkpoints
@@ -172,7 +189,7 @@ def _load_run(folder: Path, flag: str) -> Model:
     state = Checkpoints(folder, read_only=True).restore_newest_valid(_on_one_device(template))
     if state is None:
         raise errors.MissingInputError(f"{flag}={folder} holds no checkpoint yet.")
-    return Model(config, system, states.inference_variables(state), int(state.step))
+    return config, system, state
 
 
 def _on_one_device(shapes):

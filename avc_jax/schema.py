@@ -105,6 +105,20 @@ _AUGMENT = dict(
     gain=Key((0.9, 1.1), "Range of the factor on the whole second of sound.", low=0.0, high=10.0),
 )
 
+# Patterns are over the paths of variables; a * stands for any text, slashes included, and commas part patterns.
+_INIT = dict(
+    checkpoint=Key("", "What the network starts from: the workdir of a run (its newest valid checkpoint) or a model folder; "
+                   "empty: it starts anew. A run that resumes does not read it again."),
+    load=Key("*", "Patterns of the variables to load, such as audio/*; the others start anew."),
+    reinit=Key("", "Patterns of variables that start anew although config.init.load means them."),
+    freeze=Key("", "Patterns of variables that training does not change (with or without a checkpoint)."),
+    freeze_statistics=Key(True, "Whether running statistics that config.init.freeze means stay as they are."),
+    optimizer=Key("fresh", "fresh: from the parameters that evaluation uses, with an optimizer that remembers nothing; kept: "
+                  "from a run's last parameters, with its moments. The schedule starts anew.", choices=("fresh", "kept")),
+    allow_partial=Key(False, "Whether to go on where variables are missing, left over or of another shape, or the checkpoint is "
+                      "of another system or variant; results.json lists what did not fit."),
+)
+
 _OPTIMIZER = dict(
     name=Key("adam", "Update rule.", choices=("adam", "sgd")),
     lr=Key(1e-4, "Peak learning rate.", low=0.0, high=1e3),
@@ -274,7 +288,7 @@ _PICTURES = dict(
     localised=Key(8, "Frames shown with the places of their sounds.", low=1, high=24, free=True),
 )
 
-SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
+SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, init=_INIT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
                  evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING, probe=_PROBE,
                  baselines=_BASELINES, retrieval=_RETRIEVAL, dimensions=_DIMENSIONS, pictures=_PICTURES)
 

@@ -211,7 +211,20 @@ def figures(run: Run) -> str:
         cells.append(f"<div><dt>params sha256</dt><dd>{shown}</dd></div>")
     if not cells:
         return text.missing("No training numbers yet: <code>results.json</code> is absent or empty.")
-    return f'<dl class="figures">{"".join(cells)}</dl>'
+    return f'<dl class="figures">{"".join(cells)}</dl>{_started_from(run)}'
+
+
+def _started_from(run: Run) -> str:
+    """The checkpoint that the network began with, if it did not begin anew."""
+    found = run.part("init")
+    if not isinstance(found.get("checkpoint"), str):
+        return ""
+    sizes = {kind: len(names) for kind, names in found.items() if isinstance(names, list)}
+    left = sum(sizes.get(kind, 0) for kind in ("missing", "unexpected", "other_shape"))
+    partial = f" {text.plural(left, 'variable')} did not fit." if left else ""
+    return (f'<p>It started from <code class="path">{esc(found["checkpoint"])}</code>, step {count(number(found.get("step")))}: '
+            f"{text.plural(number(found.get('loaded')) or 0, 'variable')} loaded, {count(sizes.get('new', 0))} new.{partial} "
+            "What this page calls untrained is the network at that start.</p>")
 
 
 def data(run: Run) -> str:

@@ -16,6 +16,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from avc_jax import errors
+from avc_jax.train.patterns import name_of
 from avc_jax.train.state import State
 
 logger = logging.getLogger(__name__)
@@ -123,9 +124,9 @@ class Checkpoints:
 
     def _check_shapes(self, step: int, template: State) -> None:
         """Raises ConfigError with a table of the arrays that differ between checkpoint and template."""
-        saved = {_name(path): leaf.shape for path, leaf in
+        saved = {name_of(path): leaf.shape for path, leaf in
                  jax.tree_util.tree_leaves_with_path(self._manager.item_metadata(step).tree) if leaf is not None}
-        wanted = {_name(path): leaf.shape for path, leaf in
+        wanted = {name_of(path): leaf.shape for path, leaf in
                   jax.tree_util.tree_leaves_with_path(template) if leaf is not None}
         lines = [f"  {name}: checkpoint {saved.get(name, 'has none')}, config {wanted.get(name, 'has none')}"
                  for name in sorted(saved.keys() | wanted.keys())
@@ -185,7 +186,3 @@ def _digest(folder: Path) -> dict[str, str]:
         with open(path, "rb") as file:
             digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def _name(path) -> str:
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)

@@ -94,7 +94,7 @@ def _batches(run: Run, start: int):
 def _compile(run: Run):
     """The compiled training step; the first batches are being read meanwhile."""
     config, began = run.config, time.monotonic()
-    step = steps.make_step(run.system, run.optimizer, seed=config.train.seed, accumulate=config.train.accumulate,
+    step = steps.make_step(run.objective, run.optimizer, seed=config.train.seed, accumulate=config.train.accumulate,
                            ema_decay=config.train.ema_decay)
     sharding = meshes.batch_sharding(run.mesh)
     batch = {name: jax.ShapeDtypeStruct((config.train.batch_size, *feature.shape), feature.dtype, sharding=sharding)

@@ -1,5 +1,6 @@
 """The parts of a run, put together from its config."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,11 +16,13 @@ from avc_jax.data.moments import make_format
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.evaluators import avc
 from avc_jax.parallel import mesh as meshes
+from avc_jax.train import initial
 from avc_jax.train import optimizer as optimizers
 from avc_jax.train import state as states
 from avc_jax.train.checkpoint import Checkpoints
 from avc_jax.train.guard import Guard
 from avc_jax.train.progress import Progress
+from avc_jax.train.state import State
 from avc_jax.train.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -56,12 +59,35 @@ class Run:
         self.shardings = meshes.state_sharding(self.mesh, shapes)
         self.template = jax.tree.map(
             lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding), shapes, self.shardings)
-        self.initial_state = jax.jit(init, out_shardings=self.shardings)
+        initial.check_patterns(config, {"params": shapes.params, **shapes.collections})
+        self._draw_state = jax.jit(init, out_shardings=self.shardings)
+        self.objective = optimizers.freeze(self.system, config)
         self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1))
         self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)
 
     def close(self) -> None:
         self.checkpoints.close()
+
+    def initial_state(self) -> State:
+        """The state before the first step: as the system draws it, or from config.init.checkpoint, which is read once.
+
+        Raises:
+          ConfigError, MissingInputError: the checkpoint does not fit or is not there.
+        """
+        if not self.config.init.checkpoint:
+            return self._draw_state()
+        with contextlib.closing(initial.kept(self.workdir.path)) as kept:
+            state = kept.restore_newest_valid(self.template)
+            if state is None:
+                state, facts = initial.start(self.config, self._draw_state())
+                state = jax.device_put(state, self.shardings)
+                kept.save(state)
+                kept.wait()
+                if jax.process_index() == 0:
+                    self.workdir.update_results(init=facts)
+                for line in initial.in_words(facts):
+                    self.progress.say(line)
+        return state
 
     def announce(self) -> None:
         """Says what is about to be trained, on what.

@@ -72,7 +72,8 @@ def make_step(system: Objective, optimizer: optax.GradientTransformation, *, see
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema is not None:
-            ema = optax.incremental_update(params, ema, 1.0 - ema_decay)
+            # In this form the average of what does not change does not change either.
+            ema = jax.tree.map(lambda average, now: average + (1.0 - ema_decay) * (now - average), ema, params)
         new = state.replace(params=params, collections=collections, opt_state=opt_state, ema=ema)
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         one = jnp.ones((), jnp.float32)

@@ -75,6 +75,17 @@ def test_empty_folder(tmp_path):
     assert "quarantined" not in said
 
 
+@pytest.mark.parametrize("damage", [{}, {"step": "x", "new": 3, "missing": None, "loaded": []}])
+def test_a_run_from_a_checkpoint_says_from_which(full, damage):
+    results = json.loads((full / "results.json").read_text())
+    results["init"] = dict(checkpoint="/runs/<first>", step=4000, loaded=80, new=["fusion/a"], missing=["b", "c"], unexpected=[],
+                           other_shape=["d"]) | damage
+    (full / "results.json").write_text(json.dumps(results))
+    said = check(full).text()
+    assert "It started from /runs/<first>, step" in said and "is the network at that start" in said
+    assert damage or "step 4,000: 80 variables loaded, 1 new. 3 variables did not fit." in said
+
+
 def test_only_metrics(tmp_path):
     make_metrics(tmp_path)
     page = check(tmp_path)

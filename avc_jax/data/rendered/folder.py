@@ -9,9 +9,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from avc_jax.data import processes
 from avc_jax.data.rendered.classes import NAMES
@@ -27,6 +30,8 @@ from avc_jax.data.rendered.clips import (
 from avc_jax.errors import CannotWriteError, ConfigError
 
 _CHUNK = 8  # clips per task: small enough for a moving progress line and a quick stop
+# (recipe, index) -> frames and sound of a clip; of a module, so that other processes find it.
+Render = Callable[[Any, int], tuple[np.ndarray, np.ndarray]]
 
 
 def clip_path(index: int) -> str:
@@ -56,28 +61,48 @@ def render_folder(root: str | os.PathLike, *, num_clips: int, seed: int = 0, siz
       ConfigError: bad arguments, or a folder that holds clips of another recipe.
       CannotWriteError: the folder cannot be written.
     """
-    root = Path(root)
     recipe = Recipe(seed=int(seed), size=(int(size[0]), int(size[1])), seconds=float(seconds), fps=float(fps),
                     rate_hz=int(rate_hz))
     recipe.check()
     if num_clips < 2 * len(NAMES):
         raise ConfigError(f"num_clips is {num_clips}; at least {2 * len(NAMES)} are needed for both splits "
                           f"to hold all {len(NAMES)} classes")
+    rows = [(clip_path(i), split_of(i), label_of(recipe, i)) for i in range(num_clips)]
+    fill_folder(Path(root), recipe, render_clip, {"version": VERSION, "classes": list(NAMES)},
+                [("path", "split", "label"), *rows], workers)
+
+
+def fill_folder(root: Path, recipe: Recipe, render: Render, facts: dict[str, Any], manifest: Sequence[Sequence[str]],
+                workers: int | None) -> None:
+    """Renders the clips of a manifest into `root`, but for the whole files of the same recipe that are there.
+
+    Args:
+      root: folder, made where it does not exist.
+      recipe: what fixes every clip, checked.
+      render: makes clip i, which goes to `clip_path(i)`.
+      facts: JSON values that fix the clips beside the recipe.
+      manifest: rows of manifest.csv, the first of which names the columns; a clip for each of the others.
+      workers: processes; all cores that this process may use if None; 0 renders in this process.
+
+    Raises:
+      ConfigError: the folder holds clips of another recipe.
+      CannotWriteError: the folder cannot be written.
+    """
+    num_clips = len(manifest) - 1
     try:
         (root / "videos").mkdir(parents=True, exist_ok=True)
-        _claim(root, recipe)
+        _claim(root, recipe, facts)
         missing = [i for i in range(num_clips) if not is_whole(root / clip_path(i), recipe)]
-        _render_all(root, recipe, missing, num_clips, workers)
-        _write_atomically(root / "manifest.csv", _manifest(recipe, num_clips))
+        _render_all(root, recipe, render, missing, num_clips, workers)
+        _write_atomically(root / "manifest.csv", _as_csv(manifest))
     except OSError as error:
         raise CannotWriteError(f"cannot write the rendered clips to {root}: {error}") from error
 
 
-def _claim(root: Path, recipe: Recipe) -> None:
+def _claim(root: Path, recipe: Recipe, facts: dict[str, Any]) -> None:
     """Writes recipe.json, or checks that the one there is the same."""
     path = root / "recipe.json"
-    asked = {"version": VERSION, "classes": list(NAMES), **dataclasses.asdict(recipe)}
-    asked["size"] = list(recipe.size)
+    asked = json.loads(json.dumps({**facts, **dataclasses.asdict(recipe)}))
     if not path.exists():
         if any((root / "videos").glob("*.mp4")):
             raise ConfigError(f"{root} has videos but no recipe.json, so it is not known how they were made; "
@@ -97,11 +122,9 @@ def _claim(root: Path, recipe: Recipe) -> None:
                           "folder, or delete this one to render it anew")
 
 
-def _manifest(recipe: Recipe, num_clips: int) -> str:
+def _as_csv(rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("path", "split", "label"))
-    rows.writerows((clip_path(i), split_of(i), label_of(recipe, i)) for i in range(num_clips))
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -111,17 +134,17 @@ def _write_atomically(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _render_chunk(root: Path, recipe: Recipe, indices: Sequence[int]) -> int:
+def _render_chunk(root: Path, recipe: Recipe, render: Render, indices: Sequence[int]) -> int:
     """Renders some clips, each under a hidden name first, so that a clip's file is always whole."""
     for index in indices:
         path = root / clip_path(index)
         part = path.with_name(f".{path.name}.part")
-        write_clip(part, *render_clip(recipe, index), recipe)
+        write_clip(part, *render(recipe, index), recipe)
         part.replace(path)
     return len(indices)
 
 
-def _render_all(root: Path, recipe: Recipe, missing: list[int], num_clips: int, workers: int | None) -> None:
+def _render_all(root: Path, recipe: Recipe, render: Render, missing: list[int], num_clips: int, workers: int | None) -> None:
     """Renders the missing clips on `workers` processes, with progress."""
     progress = _Progress(len(missing), kept=num_clips - len(missing))
     chunks = [missing[i:i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
@@ -129,12 +152,12 @@ def _render_all(root: Path, recipe: Recipe, missing: list[int], num_clips: int, 
         workers = processes.count_cores()
     if workers < 1 or len(chunks) <= 1:
         for chunk in chunks:
-            progress.add(_render_chunk(root, recipe, chunk))
+            progress.add(_render_chunk(root, recipe, render, chunk))
     else:
         pool = processes.make_pool(min(workers, len(chunks)))
         try:
             with processes.without_main():
-                tasks = [pool.submit(_render_chunk, root, recipe, chunk) for chunk in chunks]
+                tasks = [pool.submit(_render_chunk, root, recipe, render, chunk) for chunk in chunks]
             for task in as_completed(tasks):
                 progress.add(task.result())
         finally:

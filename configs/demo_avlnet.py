@@ -1,0 +1,39 @@
+"""A small AVLnet on clips that speak: rendering, narration, features, training and retrieval in minutes, on two CPU cores.
+
+    make demo_avlnet
+    python -m avc_jax.data.narrated --root=runs/narrated_en --language=en
+    python -m avc_jax.features --videos=runs/narrated_en --manifest=manifest.csv --out=runs/features_en \
+      --random_weights=0 --streams=2d --depth_2d=18 --width=0.25 --spectrograms
+    python -m avc_jax.main --config=configs/demo_avlnet.py --workdir=runs/demo_avlnet --config.data.root=runs/features_en
+
+Data: 2,880 clips of a moving shape, whose colour, shape, size, motion and ground a voice of espeak-ng names (or words made of
+tones, where it is not installed). The 480 held-out clips show scenes that training never shows, each another one.
+The visual features are of a small ResNet with random weights, as nobody's ImageNet weights can be shipped: they tell colours,
+sizes and grounds better than shapes and motions, which bounds what any head on them can retrieve.
+Hardware: two CPU cores.
+Result: the clip that a voice speaks of is found among 480 (chance 0.21 %); benchmarks/RESULTS.md has the figures.
+"""
+
+from avc_jax.config import default
+
+
+def get_config():
+    """An eighth of the trunk's width, 3.2 s of sound, batches of 128 clips."""
+    config = default("avlnet")
+    config.system.embedding = 256
+    config.system.trunk_width = 0.125
+    config.system.video_width = 128
+    config.data.source = "features"
+    config.data.sound = "spectrogram"
+    config.data.streams = "2d"
+    config.data.clip_choice = "whole"
+    config.data.manifest = "manifest.csv"
+    config.data.window_s = 3.2
+    config.optimizer.lr = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.weight_decay = 0.0
+    config.train.batch_size = 128
+    config.train.steps = 1500
+    config.train.checkpoint_every = 500
+    config.train.evaluate_every = 0
+    return config
