@@ -1,8 +1,10 @@
 """Every key of every config is checked, and every message says what was found, what is allowed, and the nearest name."""
 
+import ast
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -244,7 +246,10 @@ def load(path: Path, *variant: str) -> ml_collections.ConfigDict:
 
 
 def variants(path: Path) -> list[tuple[str, ...]]:
-    """No variant, and `tiny` where the file has it."""
+    """No variant, and those that the file lists in VARIANTS, or `tiny` where it has that."""
+    listed = re.search(r"^VARIANTS = (\([^)]*\))", path.read_text(), re.M)
+    if listed:
+        return [(), *((variant,) for variant in ast.literal_eval(listed[1]))]
     return [(), ("tiny",)] if "tiny" in path.read_text() else [()]
 
 

@@ -26,9 +26,10 @@ def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):
     assert run(f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"
 
 
-MODULES = ("avc_jax.systems.base", "avc_jax.systems.l3net", "avc_jax.nn.norm", "avc_jax.nn.vgg", "avc_jax.audio",
-           "avc_jax.losses", "avc_jax.augment", "avc_jax.parallel.mesh", "avc_jax.train.step", "avc_jax.train.state",
-           "avc_jax.train.optimizer", "avc_jax.report", "avc_jax.config")
+MODULES = ("avc_jax.systems.base", "avc_jax.systems.l3net", "avc_jax.systems.avlnet", "avc_jax.systems.spoken_objectnet",
+           "avc_jax.nn.norm", "avc_jax.nn.vgg", "avc_jax.audio", "avc_jax.fields", "avc_jax.losses", "avc_jax.augment",
+           "avc_jax.parallel.mesh", "avc_jax.train.step", "avc_jax.train.state", "avc_jax.train.optimizer", "avc_jax.report",
+           "avc_jax.config")
 
 
 def test_pure_modules_work_without_tensorflow():

@@ -27,7 +27,7 @@ class ResDAVEnet(nn.Module):
       jitter: probabilities that a frame is replaced by its left and by its right neighbour, in training.
       jitter_form: centred, or late: every frame one later, as the published code does by adding 0, 1 or 2 instead of -1, 0 or 1.
       frozen: normalise by the running statistics also in training, and keep them; scales and biases still train.
-      momentum, epsilon: see `BatchNorm`; the defaults are PyTorch's.
+      group_size, momentum, epsilon: see `BatchNorm`; the defaults are PyTorch's.
       dtype: dtype of the computation; parameters are float32.
       remat: recompute each block's activations in the backward pass.
     """
@@ -38,6 +38,7 @@ class ResDAVEnet(nn.Module):
     jitter: tuple[float, float] = (0.0, 0.0)
     jitter_form: str = "centred"
     frozen: bool = False
+    group_size: int = 0
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: jnp.dtype = jnp.float32
@@ -49,7 +50,7 @@ class ResDAVEnet(nn.Module):
 
         With jitter, training needs a key of the name "jitter".
         """
-        norm = dict(momentum=self.momentum, epsilon=self.epsilon)
+        norm = dict(group_size=self.group_size, momentum=self.momentum, epsilon=self.epsilon)
         # Declared by the published networks and never used, but counted among their parameters and kept in their checkpoints.
         BatchNorm(**norm, name="unused_norm")(jnp.zeros((1, 1)), False)
         by_batch = train and not self.frozen

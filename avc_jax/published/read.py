@@ -50,7 +50,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
                                f"{', '.join(names[:5]) or 'nothing'}.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            return _unwrapped(dict(arrays))
     except (OSError, ValueError) as error:
         raise errors.DataError(f"{path} cannot be read as .npz: {error}") from error
 
@@ -60,6 +60,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        return _unwrapped(load_file(path))
     except (OSError, SafetensorError) as error:
         raise errors.DataError(f"{path} cannot be read as safetensors: {error}.") from error
+
+
+def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays without the `module.` that PyTorch's DataParallel put before all of their names."""
+    wrapped = bool(arrays) and all(name.startswith("module.") for name in arrays)
+    return {name.removeprefix("module."): array for name, array in arrays.items()} if wrapped else arrays

@@ -51,6 +51,8 @@ CONFIG = dict(
     batch_norm=Key("batch", "Training normalises by the batch, or by running statistics that stay as they are (running). The "
                    "paper: batch on HowTo100M; on other sets, fine-tuned or from scratch, running, by oversight.",
                    choices=("batch", "running")),
+    batch_norm_group=Key(0, "Rows that share normalisation statistics; 0: the global batch; the paper: those of one of two or "
+                         "four devices.", low=0, high=1 << 20),
     padding=Key("floor", "Decibels after the end of a sound: the lowest (floor), or 0, as loud as its peak (loudest). The paper: "
                 "loudest, by its padding with zeros.", choices=("floor", "loudest")),
     word_padding=Key("masked", "Places without a word have no part in a caption (masked), or count as words of zeros (counted, "
@@ -61,7 +63,8 @@ CONFIG = dict(
 DEFAULTS = {"data.source": "features", "data.pairing": "none", "data.window_s": 10.0, "audio.front_end": "mel40",
             "audio.rate_hz": 16000}
 
-WIDTHS = (128, 128, 256, 512, 1024)
+# Of ResDAVEnet: channels of its first convolution and of its stages, and blocks of each stage.
+WIDTHS, DEPTHS = (128, 128, 256, 512, 1024), (2, 2, 2, 2)
 
 # Per variant, which embeddings the loss compares, and which queries the paper looks for which items with.
 _COMPARED = {"audio_video": (("audio", "video"),), "tri": (("audio", "video"), ("audio", "text"), ("text", "video")),
@@ -155,8 +158,8 @@ def network(config) -> AVLnet:
     """The Flax module of a config."""
     own = config.system
     widths = tuple(max(1, round(width * own.trunk_width)) for width in WIDTHS)
-    trunk = dict(widths=widths, frozen=own.batch_norm == "running", dtype=jnp.dtype(config.train.precision),
-                 remat=config.train.remat)
+    trunk = dict(widths=widths, depths=DEPTHS, frozen=own.batch_norm == "running", group_size=own.batch_norm_group,
+                 dtype=jnp.dtype(config.train.precision), remat=config.train.remat)
     return AVLnet(own.variant, own.embedding, trunk)
 
 
@@ -171,8 +174,9 @@ def make(config) -> base.System:
     """Builds the pure functions of AVLnet from a checked config.
 
     Raises:
-      ConfigError: the front end is not the one that it hears with.
+      ConfigError: the front end is not the one that it hears with, or a batch does not split into groups of normalisation.
     """
+    base.check_groups(config)
     own, net = config.system, network(config)
     texts = own.variant != "audio_video"
     grows = own.loss == "mms" and own.margin_growth > 1

@@ -137,6 +137,18 @@ def shapes_of(system: System) -> Variables:
     return dict(jax.eval_shape(system.init, jax.random.key(0), batch))
 
 
+def check_groups(config) -> None:
+    """Checks that the rows of a training batch split into the groups of normalisation of a checked config.
+
+    Raises:
+      ConfigError: they do not.
+    """
+    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
+    if group and rows > group and rows % group:
+        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
+                                 "config.train.batch_size / config.train.accumulate.")
+
+
 def without(system: System, modalities: Collection[str]) -> System:
     """The part of a system that knows nothing of some modalities: it has neither their inputs nor their variables.
 

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from avc_jax import audio, augment, errors, losses
+from avc_jax import audio, augment, losses
 from avc_jax.nn.vgg import VGGTrunk, global_max_pool, pool_to_grid
 from avc_jax.published.table import Checkpoint, Entry, keras_layer, keras_name, keras_norm, torch_conv, torch_norm
 from avc_jax.schema import Key
@@ -176,13 +176,6 @@ def network(config) -> L3Net:
     )
 
 
-def _check_groups(config) -> None:
-    group, rows = config.system.batch_norm_group, config.train.batch_size // config.train.accumulate
-    if group and rows > group and rows % group:
-        raise errors.ConfigError(f"config.system.batch_norm_group: found {group}, expected a divisor of the {rows} rows of "
-                                 "config.train.batch_size / config.train.accumulate.")
-
-
 def _present(batch, spectrogram: Callable[[jax.Array], jax.Array]):
     """(modality, network input) of each half of an example that is there."""
     if "frame" in batch:
@@ -253,7 +246,7 @@ def make(config) -> base.System:
     Raises:
       ConfigError: a batch does not split into groups of normalisation.
     """
-    _check_groups(config)
+    base.check_groups(config)
     net = network(config)
     spectrogram = audio.front_end(config.audio)
     shared = config.data.pairing == "shared"

@@ -34,6 +34,17 @@ def test_safetensors_are_read(tmp_path):
         read(tmp_path / "net.safetensors")
 
 
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_names_lose_what_data_parallel_puts_before_all_of_them(tmp_path, form):
+    numpy = pytest.importorskip("safetensors.numpy")
+    save = {"npz": lambda path, arrays: np.savez(path, **arrays),
+            "safetensors": lambda path, arrays: numpy.save_file(arrays, path)}
+    save[form](tmp_path / f"all.{form}", {f"module.{name}": value for name, value in ARRAYS.items()})
+    assert set(read(tmp_path / f"all.{form}")) == set(ARRAYS)
+    save[form](tmp_path / f"some.{form}", ARRAYS | {"module.c": np.ones(1, np.float32)})
+    assert set(read(tmp_path / f"some.{form}")) == {*ARRAYS, "module.c"}
+
+
 def test_a_file_that_is_not_there_is_missing_input(tmp_path):
     with pytest.raises(errors.MissingInputError, match=r"net\.h5: there is no such file"):
         read(tmp_path / "net.h5")

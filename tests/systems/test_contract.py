@@ -65,6 +65,8 @@ def test_embed_gives_one_float32_row_per_example_and_modality(made):
 
 def test_score_is_one_float32_per_example(made):
     system, variables, batch = made
+    if system.score is None:
+        pytest.skip("does not say")
     score = jax.eval_shape(jax.jit(system.score), variables, batch)
     assert (score.shape, score.dtype) == ((ROWS,), jnp.float32)
 
@@ -77,14 +79,33 @@ def test_a_half_has_its_own_inputs_and_variables_and_embeds_alone(made):
         half = base.without(system, modalities - {modality})
         inputs = {name: batch[name] for name, feature in half.features.items() if feature.modality}
         own = base.shapes_of(half)
-        assert set(jax.eval_shape(half.embed, own, inputs)) == set(jax.eval_shape(half.transfer, own, inputs)) == {modality}
+        for answer in (half.embed, half.transfer, half.maps):
+            assert answer is None or set(jax.eval_shape(answer, own, inputs)) == {modality}
         paths = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(own)}
         assert paths < whole
-        for refused in (lambda half=half, own=own: half.score(own, batch),
-                        lambda half=half, own=own: half.loss(own, batch, jax.random.key(0))):
+        assert (half.score is None) == (system.score is None)
+        for refused in filter(None, (half.score, half.loss)):
             with pytest.raises(errors.ConfigError, match="can be neither trained nor scored"):
-                refused()
+                refused(own, batch, jax.random.key(0))
 
 
 def test_a_system_without_nothing_is_itself(made):
     assert base.without(made[0], ()) is made[0]
+
+
+def test_directions_are_between_what_it_embeds(made):
+    system, variables, batch = made
+    embedded = set(jax.eval_shape(system.embed, variables, batch))
+    assert {name for direction in system.directions for name in direction} <= embedded
+    assert all(query != item for query, item in system.directions)
+
+
+def test_maps_have_a_cell_for_every_place_and_places_lie_in_the_space(made):
+    system, variables, batch = made
+    if system.maps is not None:
+        for leaf in jax.eval_shape(system.maps, variables, batch).values():
+            assert (leaf.ndim, leaf.shape[0], leaf.dtype) == (4, ROWS, jnp.float32)
+    if system.places is not None:
+        size = jax.eval_shape(system.embed, variables, batch)["audio"].shape[1]
+        places = jax.eval_shape(system.places, variables, batch)
+        assert (places.ndim, places.shape[0], places.shape[3]) == (4, ROWS, size)
