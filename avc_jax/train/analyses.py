@@ -67,8 +67,9 @@ class Analyses:
         due = [name for name in self._evaluators if last or self._run.config.evaluators[name] == "every"]
         asked = [name for name in due if not self._is_missing(name)]
         if last and jax.process_index() == 0:
-            for name in set(due) - set(asked):
-                self._run.workdir.update_evaluation(name, {"note": f"Not asked: {self._evaluators[name].missing()}."})
+            for name in due:
+                if name not in asked and name not in self._before:
+                    self._run.workdir.update_evaluation(name, {"note": f"Not asked: {self._evaluators[name].missing()}."})
         due = asked
         if not due:
             return

@@ -93,7 +93,7 @@ def test_published_features_train_resume_and_evaluate_at_another_length(small, t
     config = small_run(made.config("howto100m", root, data__manifest="list.csv", data__captions="caption.json"))
     config.evaluate.window_s = 20.0
     found, page = run(config, tmp_path / "whole", 15)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert found["train"]["step"] == 15 and found["data"]["quarantined"] == 1
     assert "No avc: l3net does not score" in printed and "No transfer: " in printed
     notes = {name: value["note"] for name, value in found["evaluate"].items() if "note" in value}
