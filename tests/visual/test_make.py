@@ -137,7 +137,7 @@ def test_other_streams_are_added_and_other_networks_refused(videos_folder, strea
     run(videos_folder, out, streams)
     assert {name: content for name, content in files(out).items() if name in before} == before
     assert len(files(out)) == 2 * len(before)
-    other = networks.make_stream("2d", 34, 1 / 16, "float32")
+    other = networks.make_stream("2d", 34, 1 / 8, "float32")
     with pytest.raises(errors.ConfigError, match=r"other features:\n  2d.network: was 'ResNet-18.*is 'ResNet-34"):
         run(videos_folder, out, {"2d": (other, None)})
 
@@ -178,7 +178,7 @@ def test_spectrogram_does_not_depend_on_the_length_that_it_is_padded_to(monkeypa
     samples = (np.random.default_rng(0).normal(size=16000) * 3000).astype(np.int16)
     short = networks.spectrogram(samples)
     monkeypatch.setattr(networks, "_SHORTEST", 16000)
-    np.testing.assert_array_equal(short, networks.spectrogram(samples))
+    np.testing.assert_allclose(short.astype(np.float32), networks.spectrogram(samples).astype(np.float32), atol=0.1)
     assert short.shape == (40, 101)
 
 
@@ -224,7 +224,7 @@ def test_stopping_leaves_whole_files_only(videos_folder, streams, tmp_path):
             run(videos_folder, tmp_path / "out", streams, batch_size=1, guard=guard)
     found = files(tmp_path / "out")
     for name in found:
-        assert folder.is_whole(tmp_path / "out" / name, name[-6:-4], 64)
+        assert folder.is_whole(tmp_path / "out" / name, name[-6:-4], streams[name[-6:-4]][0].width)
     assert len(found) < 10
     run(videos_folder, tmp_path / "out", streams)
     assert len(files(tmp_path / "out")) == 10
