@@ -179,8 +179,8 @@ def _check_common_space(model: models.Model, checkpoint: str) -> None:
                                  "of one kind can be found by another. Name a checkpoint with all of its halves.")
     if model.system.compare is not None:
         raise errors.ConfigError(f"--checkpoint={checkpoint} compares all places of a picture with all moments of a sound, "
-                                 "not one vector with another, so there is nothing to make an index of. These can be searched with: "
-                                 f"{'; '.join(common_spaces())}.")
+                                 "not one vector with another, so there is nothing to make an index of. These can be searched "
+                                 f"with: {'; '.join(common_spaces())}.")
     if not model.system.common_space:
         raise errors.ConfigError(f"--checkpoint={checkpoint} has no common space: its vectors of sounds and of pictures cannot "
                                  "be compared, so there is nothing to search by. These have one: "
