@@ -96,7 +96,7 @@ def _ask(guard: Guard) -> None:
     network = Network(_ASK_CHECKPOINT.value or index.facts["checkpoint"], index.facts["hop_s"], batch_size=32)
     build.check_network(index, network.facts(), "make the index anew")
     words = ask.Words(_WORDS.value, _VECTORS.value) if _WORDS.value else None
-    asked = ask.question(network, _ASK.value, _AS.value, _AT.value, guard.raise_if_stopped, words)
+    asked = ask.question(network, _ASK.value, _AS.value, _AT.value, guard.raise_if_stopped, words, index)
     answer = ask.answer(index, asked, network.model.system.directions, among=_AMONG.value, top=_TOP.value, exact=_EXACT.value)
     for number, hit in enumerate(answer.hits, 1):
         file = index.files[hit.file]

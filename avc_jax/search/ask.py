@@ -80,7 +80,7 @@ class Words(NamedTuple):
 
 
 def question(network: Network, path: str, kind: str | None, at_s: float | None, on_wait: Callable[[], None],
-             words: Words | None = None) -> Question:
+             words: Words | None = None, index: Index | None = None) -> Question:
     """Embeds what is asked with.
 
     Args:
@@ -90,6 +90,7 @@ def question(network: Network, path: str, kind: str | None, at_s: float | None, 
       at_s: the moment that is meant: the window of sound that starts there, the frame on screen; None: the mean of all windows.
       on_wait: called several times a second; it may raise.
       words: to ask with, too. A network that fuses sounds and words makes one vector of both.
+      index: where the vectors of a file are looked up that the network cannot make, as it takes features and no frames.
 
     Raises:
       MissingInputError: there is no such file, or none of word vectors.
@@ -117,7 +118,10 @@ def question(network: Network, path: str, kind: str | None, at_s: float | None, 
         return Question("", "words", None, "", found, told)
     kind = kind or _kind(path, network.modalities)
     if not fused or not said:
-        found |= {modality: _vector(network, path, modality, at_s, on_wait) for modality in KINDS[kind]}
+        for modality in KINDS[kind]:
+            stored = _stored(index, path, modality, at_s) if index and modality not in network.modalities else None
+            found[modality] = (_vector(network, path, modality, at_s, on_wait) if stored is None else
+                               network.comparable(stored))
     return Question(os.path.abspath(path), kind, at_s, digest(path), found, told)
 
 
@@ -159,11 +163,23 @@ def _kind(path: str, modalities: Sequence[str]) -> str:
     return next(kind for kind, own in KINDS.items() if own == taken)
 
 
+def _stored(index: Index, path: str, modality: str, at_s: float | None) -> np.ndarray | None:
+    """f32[D]: what an index has of a file, its mean or what is nearest to a moment; None if that is nothing."""
+    place = next((place for place, file in enumerate(index.files) if file.path == os.path.abspath(path)), None)
+    if place is None or modality not in index.rows:
+        return None
+    rows = index.rows[modality]
+    own = np.flatnonzero(rows.file == place)
+    if not len(own):
+        return None
+    return rows.vectors[own].mean(0) if at_s is None else rows.vectors[own[np.abs(rows.time_s[own] - at_s).argmin()]]
+
+
 def _vector(network: Network, path: str, modality: str, at_s: float | None, on_wait: Callable[[], None]) -> np.ndarray:
     if modality not in network.modalities:
         takes = " and ".join(_TRACKS[name] for name in network.modalities) or "neither sound nor picture"
         raise errors.ConfigError(f"--ask={path}: this network makes no vectors of {_TRACKS[modality]} of a media file alone; it "
-                                 f"takes {takes}. See --as and --words.")
+                                 f"takes {takes}. See --as and --words; or index its features, and ask with its path.")
     if at_s is None:
         (found,), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
         rows, lost = found[1], [failure.reason for failure in failed]

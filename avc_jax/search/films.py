@@ -17,7 +17,7 @@ from avc_jax.data.items.source import Item, ItemSource
 from avc_jax.data.moments import make_format
 from avc_jax.data.sources import read_manifest
 from avc_jax.search.network import Found, Network
-from avc_jax.visual.folder import DESCRIPTION, KEYS, MANIFEST, path_of
+from avc_jax.visual.folder import DESCRIPTION, KEYS, MANIFEST, facts_of, path_of
 
 _CLOCKS = ("waveform", "spectrogram")
 
@@ -82,7 +82,7 @@ class _Reader:
             config.data.update(source="features", root=str(folder), manifest="", captions="", word_vectors="")
         self._source = open_items(config)
         assert isinstance(self._source, ItemSource)
-        self._network, self._form = network, make_format(config)
+        self._network, self._folder, self._form = network, folder, make_format(config)
         wanted = {name: feature for name, feature in network.stored.items() if feature.modality != "text"}
         self._fields = fields.make(self._source, self._form, wanted)
         shapes = {name for field in self._fields for name in field.shapes}
@@ -100,7 +100,8 @@ class _Reader:
             rows: dict[str, np.ndarray] = {}
             for field in self._fields:
                 rows |= field.read(fields.Taken(film, taken, None))
-        times_s = np.array([window.start_s for window in taken])
+        _, origin_s = facts_of(path_of(self._folder, name, self._source.streams[0]), self._source.streams[0])
+        times_s = origin_s + np.array([window.start_s for window in taken])
         found = {}
         for modality in self._network.stored_modalities:
             own = self._of(modality, rows)

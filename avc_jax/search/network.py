@@ -177,6 +177,10 @@ def _check_common_space(model: models.Model, checkpoint: str) -> None:
     if model.missing_modalities:
         raise errors.ConfigError(f"--checkpoint={checkpoint} has no {' and no '.join(model.missing_modalities)} half, so nothing "
                                  "of one kind can be found by another. Name a checkpoint with all of its halves.")
+    if model.system.compare is not None:
+        raise errors.ConfigError(f"--checkpoint={checkpoint} compares all places of a picture with all moments of a sound, "
+                                 "not one vector with another, so there is nothing to make an index of. These can be searched "
+                                 f"with: {'; '.join(common_spaces())}.")
     if not model.system.common_space:
         raise errors.ConfigError(f"--checkpoint={checkpoint} has no common space: its vectors of sounds and of pictures cannot "
                                  "be compared, so there is nothing to search by. These have one: "
@@ -200,6 +204,7 @@ def _has_common_space(name: str, changes: dict[str, Any]) -> bool:
     config.system.update(changes)
     try:
         configs.check(config)
-        return systems.make(config).common_space
+        made = systems.make(config)
+        return made.common_space and made.compare is None
     except errors.ConfigError:  # the choice needs another, too
         return False

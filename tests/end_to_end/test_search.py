@@ -45,12 +45,12 @@ def index(net, videos, cache, tmp_path_factory):
 
 def test_an_index_is_asked_and_shown(index, videos, cache, tmp_path):
     page = tmp_path / "found.html"
-    printed = search(cache, f"--index={index}", f"--ask={videos / 'a' / '03.mp4'}", "--as=picture", "--among=pictures",
+    printed = search(cache, f"--index={index}", f"--ask={videos / 'a' / '03.mp4'}", "--as=sound", "--among=sounds",
                      "--at=1.0", "--top=5", f"--page={page}")
     found = listed(printed)
-    # Its own frame is the nearest to itself.
+    # Its own sound is the nearest to itself.
     assert len(found) == 5 and found[0] == "03.mp4" and "(the file you asked with)" in printed.splitlines()[0]
-    assert "   1.00 s  " in printed.splitlines()[0] and "Compared the picture with pictures of 12 files" in printed
+    assert "   1.00 s  " in printed.splitlines()[0] and "Compared the sound with sounds of 12 files" in printed
     text = page.read_text()
     assert text.count("<audio ") == 6 and all(name in text for name in found)
 

@@ -162,6 +162,14 @@ def test_a_network_without_a_common_space_is_refused_with_those_that_have_one(tm
         Network(str(plain), 0.0, 8)
 
 
+def test_a_network_that_compares_maps_is_refused(net, monkeypatch):
+    whole = model.load(net)
+    monkeypatch.setattr(model, "load", lambda _: dataclasses.replace(
+        whole, system=dataclasses.replace(whole.system, compare=lambda *_: None)))
+    with pytest.raises(errors.ConfigError, match="compares all places of a picture with all moments"):
+        Network("maps", 0.0, 8)
+
+
 def test_half_a_network_is_refused(net, monkeypatch):
     half = dataclasses.replace(model.load(net), missing_modalities=("video",))
     monkeypatch.setattr(model, "load", lambda _: half)

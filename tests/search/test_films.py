@@ -115,9 +115,13 @@ def test_short_sounds_ask_films_and_the_page_shows_the_videos(indexed, tmp_path)
 
 
 def test_videos_ask_with_their_sound_as_the_network_takes_no_frames(indexed, folder):
-    network, _, _ = indexed
+    network, index, _ = indexed
     video = str(folder.parent / "videos" / NAMES[0])
     assert ask.question(network, video, None, None, lambda: None).kind == "sound"
+    found = ask.question(network, video, "clip", None, lambda: None, index=index)
+    np.testing.assert_allclose(found.vectors["video"], index.rows["video"].vectors[:3].mean(0), rtol=1e-5)
+    found = ask.question(network, video, "picture", 2.2, lambda: None, index=index)
+    np.testing.assert_allclose(found.vectors["video"], index.rows["video"].vectors[1], rtol=1e-5)
     with pytest.raises(errors.ConfigError, match=r"no vectors of the picture of a media file alone; it takes the sound"):
         ask.question(network, video, "clip", None, lambda: None)
     with pytest.raises(errors.ConfigError, match="--words: this network takes no words"):
