@@ -88,5 +88,6 @@ def test_triplets_are_those_of_resdavenet(shared, name, margin):
         }.items():
             value, (grad,) = value_and_gradient(loss, scores)
             vectors.check(f"{kind}_{name}{suffix}_m{margin}", value)
-            if kind == "sampled" or name != "zeros":
+            # Where a hinge is at 0, or several impostors are as near, the gradient is a matter of taste.
+            if name not in ("zeros", "spec3"):
                 vectors.check(f"{kind}_{name}{suffix}_m{margin}_grad", grad)

@@ -102,7 +102,7 @@ class Vectors:
         np.testing.assert_allclose(found, wanted, rtol=0, atol=allowed, err_msg=key)
 
     def _rounding(self, key: str) -> float:
-        return self.meta["rounding"].get(key, 0.0)
+        return (self.meta.get("rounding") or {}).get(key, 0.0)
 
     def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray]) -> None:
         """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to a share of each (at least of 1e-3 of the largest).

@@ -14,7 +14,7 @@ from avc_jax.parallel import mesh as meshes
 from avc_jax.systems import base, spoken_objectnet
 
 SMALL = {"system.audio_width": 1 / 16, "system.image_width": 1 / 8, "system.image_depth": 18, "data.window_s": 0.96,
-         "data.frame_size": 48, "data.frame_short_side": 56, "data.sound": "spectrogram"}
+         "data.frame_size": 48, "data.frame_short_side": 56, "data.sound": "spectrogram", "data.source": "features"}
 ROWS = 8
 
 
@@ -108,8 +108,8 @@ def test_the_largest_is_at_least_the_mean_and_padding_is_not_seen():
     pictures, sounds = rng.normal(size=(3, 4, 4, 6)).astype(np.float32), rng.normal(size=(5, 7, 6)).astype(np.float32)
     number = np.array([7, 3, 1, 5, 2])
     found = {kind: np.asarray(matchmap.similarity(kind, pictures, sounds, number)) for kind in matchmap.KINDS}
-    assert (found["misa"] >= found["sisa"]).all()
-    assert (found["sima"] >= found["sisa"]).all()
+    assert (found["misa"] >= found["sisa"] - 1e-5).all()
+    assert (found["sima"] >= found["sisa"] - 1e-5).all()
     noisy = np.where((np.arange(7) < number[:, None])[..., None], sounds, 100)
     for kind in matchmap.KINDS:
         np.testing.assert_array_equal(matchmap.similarity(kind, pictures, noisy, number), found[kind])
