@@ -50,8 +50,8 @@ class Grid:
         found = []
         for begin_s in range(0, max(math.ceil(self.rows_2d / RATE_2D_HZ), math.ceil(self.rows_3d / RATE_3D_HZ)), _BLOCK_S):
             seconds = np.array([begin_s, begin_s + _BLOCK_S])
-            first_2d, last_2d = np.minimum(seconds * RATE_2D_HZ, self.rows_2d).astype(int)
-            first_3d, last_3d = np.minimum(seconds * RATE_3D_HZ, self.rows_3d).astype(int)
+            first_2d, last_2d = np.minimum(seconds * RATE_2D_HZ, self.rows_2d).astype(int).tolist()
+            first_3d, last_3d = np.minimum(seconds * RATE_3D_HZ, self.rows_3d).astype(int).tolist()
             slots = np.arange(first_3d * CHUNK, min(last_3d * CHUNK, self._slots(FPS_3D)))
             found.append(Block(first_2d, self._times(np.arange(first_2d, last_2d), RATE_2D_HZ), first_3d,
                                self._times(slots, FPS_3D)))

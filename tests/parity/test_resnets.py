@@ -30,8 +30,7 @@ def statistics(kind: Checkpoint, new) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("folder", "name", "depth"), [
     ("spoken_objectnet", "davenet_resnet18", 18),
-    pytest.param("resdavenet_vq", "image_resnet50_eval", 50, marks=pytest.mark.slow),
-    pytest.param("resdavenet_vq", "image_resnet50_train", 50, marks=pytest.mark.slow)])
+    ("resdavenet_vq", "image_resnet50_eval", 50), ("resdavenet_vq", "image_resnet50_train", 50)])
 def test_maps_are_those_of_the_image_branches_of_spoken_captions(shared, folder, name, depth):
     vectors = Vectors(shared / "vectors" / folder / f"{name}.npz")
     variables, head, kind = converted(vectors, "image", depth)

@@ -49,6 +49,6 @@ def test_a_clock_that_begins_anywhere_is_no_clock_of_rows():
 
 
 def test_where_the_picture_begins_late_there_is_none():
-    block, = grid.make_grid(Span(3.02, 6.0), 0.0).blocks()
+    block, = grid.make_grid(Span(3.03, 6.0), 0.0).blocks()
     assert np.isnan(block.times_2d).tolist() == [True] * 3 + [False] * 3
-    assert np.isnan(block.times_3d).sum() == 72 and block.times_3d[72] == 3.02  # whose slot began before it, but has it
+    assert np.isnan(block.times_3d).sum() == 72 and block.times_3d[72] == 3.03  # whose slot began before it, but has it

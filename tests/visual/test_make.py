@@ -167,7 +167,7 @@ def test_spectrograms_have_the_published_form(videos_folder, streams, tmp_path):
     summary, _ = run(videos_folder, tmp_path / "out", {"2d": streams["2d"]}, sounds=True)
     with np.load(tmp_path / "out" / "wide_spec.npz", allow_pickle=False) as arrays:
         found = arrays["arr_0"]
-    assert found.shape == (40, 321) and found.dtype == np.float16 and found.max() == 0 and found.min() == -80
+    assert found.shape == (40, 321) and found.dtype == np.float16 and -0.01 < found.max() <= 0 and found.min() == -80
     loudest = np.abs(found.astype(np.float32).mean(0) - found.astype(np.float32).mean(0).max()) < 1
     assert set(np.flatnonzero(loudest)) <= {98, 99, 100, 101, 102, 298, 299, 300, 301, 302}  # the clicks, at 1 s and 3 s
     assert set(summary["without_sound"]) == {"mute.mp4"} and "no_audio" in summary["without_sound"]["mute.mp4"]
@@ -209,25 +209,25 @@ def test_another_folder_is_not_written_into(tmp_path):
 
 
 def test_stopping_leaves_whole_files_only(videos_folder, streams, tmp_path):
-    guard = Guard()
+    guard, clips = Guard(), {"3d": streams["3d"]}
     taken, take = [], make.Maker._take
 
     def count(self, result):
         take(self, result)
         taken.append(result)
-        if len(taken) == 6:
+        if len(taken) == 5:
             guard.signal_name = "SIGTERM"
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make.Maker, "_take", count)
         with pytest.raises(errors.Stopped):
-            run(videos_folder, tmp_path / "out", streams, batch_size=1, guard=guard)
+            run(videos_folder, tmp_path / "out", clips, batch_size=1, guard=guard)
     found = files(tmp_path / "out")
     for name in found:
         assert folder.is_whole(tmp_path / "out" / name, name[-6:-4], streams[name[-6:-4]][0].width)
-    assert len(found) < 10
-    run(videos_folder, tmp_path / "out", streams)
-    assert len(files(tmp_path / "out")) == 10
+    assert len(found) < 5
+    run(videos_folder, tmp_path / "out", clips)
+    assert len(files(tmp_path / "out")) == 5
 
 
 # Real media ------------------------------------------------------------------------------------------------------------------
@@ -241,7 +241,11 @@ def test_every_odd_medium_gets_features_or_a_reason(shared, streams, tmp_path):
     for path in paths:  # two of one name would have the same features
         names.setdefault(folder.stem_of(path), path)
     (tmp_path / "m.csv").write_text("path\n" + "\n".join(f'"{path}"' for path in names.values()))
-    summary, _ = run(root, tmp_path / "out", streams, sounds=True, manifest=str(tmp_path / "m.csv"), budget=1.0)
+    # Of the 3-D network alone, which is one program: pictures of odd media have as many shapes as there are files.
+    summary, _ = run(root, tmp_path / "out", {"3d": streams["3d"]}, sounds=True, manifest=str(tmp_path / "m.csv"), budget=1.0)
     assert summary["videos"] + sum(summary["bad"].values()) == len(names) and summary["videos"] > 15
     for path in (tmp_path / "out").rglob("*_?d.npz"):
         assert np.isfinite(np.load(path)["features"]).all()
+    for path in (tmp_path / "out").rglob("*_spec.npz"):
+        found = np.load(path)["arr_0"]
+        assert found.shape[0] == 40 and (found <= 0).all() and (found >= -80).all()

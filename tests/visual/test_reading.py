@@ -81,7 +81,7 @@ def test_sound_has_the_clock_of_the_rows(tmp_path, offset_s):
     sound = reading.read_sound(path, reading.measure(path))
     assert len(sound) == pytest.approx(48000, abs=80)
     assert media.click_time_s(sound, 0.0, 16000) == pytest.approx(1.25, abs=2e-3)
-    assert not sound[: round(offset_s * 16000) - 200].any()
+    assert not sound[: max(0, round(offset_s * 16000) - 200)].any()
 
 
 def test_what_has_no_picture_or_no_sound_says_so(tmp_path):
