@@ -63,7 +63,8 @@ CONFIG = dict(
 DEFAULTS = {"data.source": "features", "data.pairing": "none", "data.window_s": 10.0, "audio.front_end": "mel40",
             "audio.rate_hz": 16000}
 
-WIDTHS = (128, 128, 256, 512, 1024)
+# Of ResDAVEnet: channels of its first convolution and of its stages, and blocks of each stage.
+WIDTHS, DEPTHS = (128, 128, 256, 512, 1024), (2, 2, 2, 2)
 
 # Per variant, which embeddings the loss compares, and which queries the paper looks for which items with.
 _COMPARED = {"audio_video": (("audio", "video"),), "tri": (("audio", "video"), ("audio", "text"), ("text", "video")),
@@ -157,7 +158,7 @@ def network(config) -> AVLnet:
     """The Flax module of a config."""
     own = config.system
     widths = tuple(max(1, round(width * own.trunk_width)) for width in WIDTHS)
-    trunk = dict(widths=widths, frozen=own.batch_norm == "running", group_size=own.batch_norm_group,
+    trunk = dict(widths=widths, depths=DEPTHS, frozen=own.batch_norm == "running", group_size=own.batch_norm_group,
                  dtype=jnp.dtype(config.train.precision), remat=config.train.remat)
     return AVLnet(own.variant, own.embedding, trunk)
 

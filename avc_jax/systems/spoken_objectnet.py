@@ -5,7 +5,7 @@ arXiv:2110.07575; Harwath, Hsu & Glass, ICLR 2020, arXiv:1911.09602 (ResDAVEnet)
 (DAVEnet, and similarities by all places and moments).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -49,7 +49,8 @@ CONFIG = dict(
 DEFAULTS = {"data.source": "spoken_captions", "data.pairing": "none", "data.window_s": 20.48, "audio.front_end": "mel40",
             "audio.rate_hz": 16000, "augment.flip": False, "augment.brightness": 0.0, "augment.saturation": (1.0, 1.0)}
 
-WIDTHS = (128, 256, 256, 512, 1024)
+# Of ResDAVEnet: channels of its first convolution and of its stages, and blocks of each stage.
+WIDTHS, DEPTHS = (128, 256, 256, 512, 1024), (2, 2, 2, 2)
 # Of ImageNet's pictures in [0, 1], red to blue: what the published weights of residual networks and of VGG16 expect.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -71,26 +72,34 @@ class Picture(nn.Module):
 
 
 class SpokenObjectNet(nn.Module):
-    """Maps of pictures and of sounds in one space."""
+    """Maps of pictures and of sounds in one space.
+
+    Attributes:
+      own: the section `system` of a config.
+      widths, depths: of `ResDAVEnet`; the last width is the size of the space.
+      dtype: dtype of the computation.
+      remat: recompute each block's activations in the backward pass.
+    """
 
     own: Mapping[str, Any]
+    widths: Sequence[int]
+    depths: Sequence[int]
     dtype: jnp.dtype
     remat: bool
 
     def setup(self):
         own, dtype = self.own, self.dtype
-        widths = tuple(max(1, round(width * own["audio_width"])) for width in WIDTHS)
         if own["audio_network"] == "davenet":
             self.audio = DAVEnet(own["audio_width"], dtype)
         else:
-            self.audio = ResDAVEnet(widths, jitter=tuple(own["jitter"]), jitter_form=own["jitter_form"], dtype=dtype,
-                                    remat=self.remat)
+            self.audio = ResDAVEnet(self.widths, self.depths, jitter=tuple(own["jitter"]), jitter_form=own["jitter_form"],
+                                    dtype=dtype, remat=self.remat)
         if own["image_depth"] == 16:
             trunk: nn.Module = VGG16(own["image_width"], dtype, parent=None)
         else:
             trunk = ResNet(own["image_depth"], own["image_width"], dtype, frozen=own["image_batch_norm"] == "running",
                            remat=self.remat, parent=None)
-        self.video = Picture(trunk, widths[-1], 3 if own["image_depth"] == 16 else 1, dtype)
+        self.video = Picture(trunk, self.widths[-1], 3 if own["image_depth"] == 16 else 1, dtype)
 
     def __call__(self, inputs: Mapping[str, jax.Array], train: bool) -> dict[str, jax.Array]:
         """Maps of what inputs hold: video f32[B, H, W, C] of normalised images, audio f32[B, T', C] of spectrograms."""
@@ -100,7 +109,8 @@ class SpokenObjectNet(nn.Module):
 
 def network(config) -> SpokenObjectNet:
     """The Flax module of a config."""
-    return SpokenObjectNet(config.system.to_dict(), jnp.dtype(config.train.precision), config.train.remat)
+    widths = tuple(max(1, round(width * config.system.audio_width)) for width in WIDTHS)
+    return SpokenObjectNet(config.system.to_dict(), widths, DEPTHS, jnp.dtype(config.train.precision), config.train.remat)
 
 
 def make(config) -> base.System:
