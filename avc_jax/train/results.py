@@ -29,9 +29,15 @@ def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None
     """
     if run.evaluator is not None and (last or run.config.evaluators.avc == "every"):
         _evaluate_pairs(run, run.evaluator, state, writer, last)
-    if last and run.no_pairs and run.config.evaluators.avc != "off" and jax.process_index() == 0:
-        run.workdir.update_evaluation("avc", {"note": f"Not asked: {run.no_pairs}."})  # for the page
+    elif last and run.no_pairs and run.config.evaluators.avc != "off" and jax.process_index() == 0:
+        _note_for_page(run, run.no_pairs)
     run.analyses.ask(state, writer, last=last)
+
+
+def _note_for_page(run: Run, reason: str) -> None:
+    """Leaves why pairs are not asked about, unless there is an answer from before."""
+    if "avc" not in run.workdir.read("results.json").get("evaluate", {}):
+        run.workdir.update_evaluation("avc", {"note": f"Not asked: {reason}."})
 
 
 def _evaluate_pairs(run: Run, evaluator: avc.AVC, state: State, writer, last: bool) -> None:

@@ -159,3 +159,18 @@ def test_avlnet_trains_on_real_videos_whose_sound_is_decoded(shared, tmp_path):
     real_videos(shared, tmp_path)
     found, _ = run(avlnet("features", tmp_path), tmp_path / "run", 6)
     assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0
+
+
+@pytest.mark.slow
+def test_spoken_objectnet_trains_on_real_pictures_with_captions(shared, tmp_path):
+    if "spoken_objectnet" not in systems.names():
+        pytest.skip("there is no spoken_objectnet")
+    config = small_run(made.config(
+        "spoken_captions", shared / "data" / "image_speech_synth", system="spoken_objectnet", data__manifest="pairs.csv",
+        data__split_fractions=(0.6, 0.2, 0.2), data__window_s=2.0, data__frame_size=64, data__frame_short_side=72,
+        audio__front_end="mel40", audio__rate_hz=16000, system__image_depth=18, system__image_width=1 / 16,
+        system__audio_width=1 / 16))
+    config.data.update(pairs_per_visit=1, together=False)
+    found, _ = run(config, tmp_path / "run", 6)
+    assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0
+    assert found["evaluate"]["retrieval"]["trained"]["clips"] > 10
