@@ -60,12 +60,12 @@ def _run(argv: list[str]) -> None:
     if command.show_help(argv, __name__, _FLAGS):
         return
     command.parse_flags(argv, _FLAGS)
-    fractions = _fractions()
     from avc_jax.data.records.make import refuse_other_folder
-    from avc_jax.data.sources import open_folder
+    from avc_jax.data.sources import open_folder, parse_fractions
     from avc_jax.train.guard import Guard
     from avc_jax.train.workdir import Workdir
 
+    fractions = parse_fractions(_FRACTIONS.value, "--split_fractions")
     with Guard() as guard:
         if _VERIFY.value and not _VIDEOS.value:
             _verify(guard)
@@ -77,17 +77,6 @@ def _run(argv: list[str]) -> None:
             _make(source, workdir, fractions, guard, runner)
         if _VERIFY.value:
             _verify(guard)
-
-
-def _fractions() -> tuple[float, ...]:
-    try:
-        values = tuple(float(value) for value in _FRACTIONS.value)
-    except ValueError:
-        values = ()
-    if len(values) != 3 or min(values) < 0 or abs(sum(values) - 1) > 1e-6:
-        raise errors.ConfigError(f"--split_fractions: found {','.join(_FRACTIONS.value)}, expected three shares that sum to 1, "
-                                 "such as 0.8,0.1,0.1.")
-    return values
 
 
 def _runner():

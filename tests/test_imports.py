@@ -16,7 +16,8 @@ def run(code: str) -> str:
                                     "avc_jax.report", "avc_jax.data.rendered", "avc_jax.data.decode", "avc_jax.data.sources",
                                     "avc_jax.data.plan", "avc_jax.train.guard", "avc_jax.train.workdir", "avc_jax.prepare",
                                     "avc_jax.data.records.make", "avc_jax.data.records.source", "avc_jax.data.records.beam",
-                                    "avc_jax.embed", "avc_jax.vectors", "avc_jax.data.windows",
+                                    "avc_jax.embed", "avc_jax.vectors", "avc_jax.features", "avc_jax.visual.reading",
+                                    "avc_jax.visual.folder", "avc_jax.data.windows",
                                     "avc_jax.datasets", "avc_jax.datasets.manifest", "avc_jax.export",
                                     "avc_jax.convert", "avc_jax.published.read", "avc_jax.published.table"])
 def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):

@@ -176,11 +176,16 @@ class Source:
             spans.append((start_s, end_s))
         return _overlap(spans)
 
+    @property
+    def container_start_s(self) -> float:
+        """When the first stream starts, as declared; 0 where nothing is."""
+        return (self._container.start_time or 0) / av.time_base
+
     def start_s(self, stream) -> float:
         """Returns when the stream starts, as declared."""
         if stream.start_time is not None:
             return float(stream.start_time * stream.time_base)
-        return (self._container.start_time or 0) / av.time_base
+        return self.container_start_s
 
     def _declared(self, stream) -> tuple[float, float | None]:
         start_s, end_s = self.start_s(stream), None

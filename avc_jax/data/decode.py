@@ -14,10 +14,10 @@ from typing import Self
 import numpy as np
 
 from avc_jax.data.clock import Source, Span, plain_errors
-from avc_jax.data.picture import Pictures
+from avc_jax.data.picture import Pictures, View
 from avc_jax.data.sound import Sounds
 
-__all__ = ["MediaFile", "Span"]
+__all__ = ["MediaFile", "Span", "View"]
 
 _STRANGE = "The file is damaged in a way the decoder cannot handle."
 
@@ -75,6 +75,12 @@ class MediaFile:
         if self._span is None:
             self._span = self.measure()
         return self._span
+
+    @property
+    def start_s(self) -> float:
+        """When the first of all the file's tracks starts, needed or not, as declared."""
+        self._check_open()
+        return self._source.container_start_s
 
     def measure(self) -> Span:
         """Returns the true overlap of the needed tracks: reads the times of all packets, decodes hardly any.
@@ -137,6 +143,25 @@ class MediaFile:
             raise ValueError(f"The crop must have 1 to short_side={short_side} pixels, got {size}.")
         with plain_errors("damaged", _STRANGE):
             return self._pictures.crops(times, places, short_side, size)
+
+    def views(self, views: Sequence[View]) -> list[list[np.ndarray]]:
+        """Returns the frames on screen at the times of several views, for which the file is decoded once; else as `frames`.
+
+        Args:
+          views: which pictures, and in which form.
+
+        Returns:
+          For each view uint8[h, w, 3] for each of its times, in the order asked. Equal times share an array.
+
+        Raises:
+          BadMedia: as `frames`.
+        """
+        self._check_open()
+        if self._pictures is None:
+            raise ValueError("The file was opened with video=False.")
+        checked = [view._replace(times_s=_checked(view.times_s)) for view in views]
+        with plain_errors("damaged", _STRANGE):
+            return self._pictures.views(checked)
 
     def key_times(self, times_s: Sequence[float]) -> list[float]:
         """Returns when the last key frame at or before each time was shown, in seconds; decodes nothing.

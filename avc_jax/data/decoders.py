@@ -1,4 +1,4 @@
-"""Decodes clips for the threads of this process in processes of their own.
+"""Decodes media for the threads of this process in processes of their own.
 
 PyAV gives up the interpreter's lock while it decodes, but takes it back a thousand times in a visit, and every time it has to
 wait costs tens of microseconds. And a file that crashes the decoder ends a process that holds nothing, instead of the run.
@@ -11,7 +11,9 @@ import multiprocessing
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +41,27 @@ def read(path: Path, clip: files.Clip, request: Request, form: Format) -> files.
     rows = np.zeros_like(request.rows)
     rows[0, sounds] = np.arange(np.count_nonzero(sounds))
     lean = request._replace(rows=rows, waveform=np.empty((0, form.samples), np.int16))
+    found, waveform = _apart(lambda decoder: decoder.ask(path, (clip.start_s, clip.end_s), lean, form))
+    request.waveform[request.rows[0, sounds]] = waveform
+    return found
+
+
+def call(function: Callable[..., Any], *args) -> Any:
+    """function(*args) of a function that reads media. What it takes and gives is copied.
+
+    Raises:
+      BadMedia: as the function does; or it crashes the decoder.
+    """
+    return _apart(lambda decoder: decoder.call(function, *args))
+
+
+def _apart(ask: Callable[["_Decoder"], Any]) -> Any:
+    """What a decoder answers; one that ends is asked anew."""
     for _ in range(_ATTEMPTS):
         with _lock:
             decoder = _idle.pop() if _idle else _Decoder()
         try:
-            found, waveform = decoder.ask(path, (clip.start_s, clip.end_s), lean, form)
+            answer = ask(decoder)
         except (EOFError, ConnectionError):
             ended = decoder.end()
             continue
@@ -54,8 +72,7 @@ def read(path: Path, clip: files.Clip, request: Request, form: Format) -> files.
             decoder.end()
             raise
         _idle.append(decoder)
-        request.waveform[request.rows[0, sounds]] = waveform
-        return found
+        return answer
     raise errors.BadMedia("crashed", f"Decoding it ended the decoder {_ATTEMPTS} times ({ended}).")
 
 
@@ -82,19 +99,26 @@ class _Decoder:
           BadMedia: see `read`.
           EOFError, ConnectionError: the process has ended.
         """
-        self._questions.send((path, stretch, request, form))
-        kind, *rest = self._answers.recv()
-        if kind == "bad":
-            raise errors.BadMedia(*rest)
-        if kind == "defect":
-            raise RuntimeError(f"Decoding {path} failed:\n{rest[0]}")
-        frame_s, sound_s, num_frames, num_sounds = rest
+        frame_s, sound_s, num_frames, num_sounds = self._ask(_answer, path, stretch, request, form)
         frames = np.empty((num_frames, form.size, form.size, 3), np.uint8)
         waveform = np.empty((num_sounds, form.samples), np.int16)
         for array in (frames, waveform):
             if array.size:
                 self._answers.recv_bytes_into(array.data.cast("B"))
         return files.Read(list(frames), frame_s, sound_s), waveform
+
+    def call(self, function: Callable[..., Any], *args) -> Any:
+        """function(*args); raises as `ask` does."""
+        return self._ask(_answer_call, function, args)[0]
+
+    def _ask(self, *question) -> list:
+        self._questions.send(question)
+        kind, *rest = self._answers.recv()
+        if kind == "bad":
+            raise errors.BadMedia(*rest)
+        if kind == "defect":
+            raise RuntimeError(f"Decoding failed ({question[1:3]}):\n{rest[0]}")
+        return rest
 
     def end(self) -> str:
         """Ends the process, and says how it ended if it had done so before."""
@@ -114,7 +138,17 @@ def _serve(questions, answers) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            _answer(answers, *questions.recv())
+            answer, *question = questions.recv()
+            answer(answers, *question)
+
+
+def _answer_call(answers, function: Callable[..., Any], args: tuple) -> None:
+    try:
+        answers.send(("good", function(*args)))
+    except errors.BadMedia as error:
+        answers.send(("bad", error.kind, str(error)))
+    except Exception:  # whoever asked raises it
+        answers.send(("defect", traceback.format_exc()))
 
 
 def _answer(answers, path: Path, stretch: tuple[float, float], request: Request, form: Format) -> None:

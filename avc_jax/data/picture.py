@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -33,6 +34,20 @@ _EARLY = "A picture was asked for from before the first one in the file."
 _LATE = "A picture was asked for from after the last one the file really holds."
 _NO_KEY = "The file has no picture from which decoding could start."
 _BROKEN = "The pictures at the asked time are damaged and cannot be decoded."
+
+
+class View(NamedTuple):
+    """Pictures of one form.
+
+    Attributes:
+      times_s: seconds, in any order, repeats allowed.
+      short_side: pixels of the shorter side of the scaled picture, the other keeps the display aspect.
+      size: side of the square that is cut from its centre; None: it stays whole.
+    """
+
+    times_s: Sequence[float]
+    short_side: int
+    size: int | None = None
 
 
 class Pictures:
@@ -64,6 +79,24 @@ class Pictures:
 
         self._show(times_s, keep)
         return crops
+
+    def views(self, views: Sequence[View]) -> list[list[np.ndarray]]:
+        """Returns the pictures of each view, in the order asked; see `MediaFile.views`."""
+        shown: list[dict[float, np.ndarray]] = [dict.fromkeys(view.times_s) for view in views]
+        centre = np.full(2, np.nextafter(0.5, 0))  # where a pixel is over, it is cut off after the crop
+
+        def keep(frame: av.VideoFrame, time_s: float) -> None:
+            for view, found in zip(views, shown, strict=True):
+                if time_s not in found:
+                    continue
+                if view.size is not None:
+                    found[time_s] = self._crop(frame, centre, view.short_side, view.size)
+                else:
+                    width, height = _display_size(frame, self._source.video.sample_aspect_ratio, view.short_side)
+                    found[time_s] = np.ascontiguousarray(_upright(self._to_rgb(frame, width, height), frame))
+
+        self._show([time_s for view in views for time_s in view.times_s], keep)
+        return [[found[time_s] for time_s in view.times_s] for view, found in zip(views, shown, strict=True)]
 
     def key_times(self, times_s: Sequence[float]) -> list[float]:
         """Returns the time of the last key frame at or before each time; see `MediaFile.key_times`."""

@@ -184,6 +184,22 @@ def open_folder(root: str, manifest: str, fractions: Sequence[float], *,
     return Source(folder, tuple(_clip(row, files, fractions) for row in rows))
 
 
+def parse_fractions(values: Sequence[str], setting: str) -> tuple[float, ...]:
+    """The shares of train, validation and test that a user writes.
+
+    Raises:
+      ConfigError: they are no three shares that sum to 1.
+    """
+    try:
+        found = tuple(float(value) for value in values)
+    except ValueError:
+        found = ()
+    if len(found) != 3 or min(found) < 0 or abs(sum(found) - 1) > 1e-6:
+        raise errors.ConfigError(f"{setting}: found {','.join(values)}, expected three shares that sum to 1, such as "
+                                 "0.8,0.1,0.1.")
+    return found
+
+
 def find_files(folder: Path, named: str, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
     """The files with one of the extensions below a folder, as sorted relative paths; hidden ones are left out.
 

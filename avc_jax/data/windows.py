@@ -95,8 +95,8 @@ def read_files(paths: Sequence[str], steps: Steps, *, threads: int = 0,
     threads = threads or processes.count_cores()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="windows")
     try:
-        plans = _in_order(pool, lambda path: _plan(path, steps), paths, threads, on_wait)
-        yield from _in_order(pool, lambda job: _read(paths, job[0], job[1], steps), _jobs(plans), threads + 1, on_wait)
+        plans = in_order(pool, lambda path: _plan(path, steps), paths, threads, on_wait)
+        yield from in_order(pool, lambda job: _read(paths, job[0], job[1], steps), _jobs(plans), threads + 1, on_wait)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -107,7 +107,7 @@ def cut_array(times_s: np.ndarray, steps: Steps, cut: Callable[[list[float]], np
         yield Block(0, times, cut((times - steps.lead_s).tolist()), [])
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int, on_wait: Callable[[], None]) -> Iterator:
+def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int, on_wait: Callable[[], None]) -> Iterator:
     """function(item) of each item, in order; at most `ahead` are under way or finished and waiting."""
     pending: collections.deque[Future] = collections.deque()
     for item in items:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avc_jax import errors
-from avc_jax.data.decode import MediaFile
+from avc_jax.data.decode import MediaFile, View
 
 PLACES = np.array([(0.0, 0.0), (0.5, 0.5), (0.999, 0.999), (0.2, 0.7), (0.8, 0.1)])
 
@@ -127,3 +127,21 @@ def test_there_is_no_key_frame_before_the_first(tmp_path):
         with pytest.raises(errors.BadMedia) as caught:
             file.key_times([0.2])
     assert caught.value.kind == "incomplete"
+
+
+def test_views_are_the_frames_and_crops_of_several_forms_decoded_once(tmp_path):
+    path = media.flash_and_click(tmp_path / "a.mp4", seconds=2.0, size=(96, 64), bframes=2)
+    whole, cut = View([1.0, 0.2, 0.2, 1.9], 48), View([0.2, 0.5], 32, 24)
+    below_half = np.full((2, 2), np.nextafter(0.5, 0))
+    with MediaFile(path, audio=False) as file:
+        expected = file.frames(whole.times_s, 48), file.crops(cut.times_s, below_half, 32, 24)
+    with MediaFile(path, audio=False) as file:
+        found = file.views([whole, cut])
+        assert file.views([View([], 48), cut])[0] == []
+        for times_s in ([9.0], [float("nan")]):
+            with pytest.raises((errors.BadMedia, ValueError)):
+                file.views([View(times_s, 48)])
+    for one, other in zip(expected, found, strict=True):
+        assert len(one) == len(other)
+        for picture, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(picture, same)

@@ -119,3 +119,19 @@ def test_processes_are_gone_when_the_run_is_killed(videos):
             return
         time.sleep(0.1)
     raise AssertionError("The decoder's process is still there.")
+
+
+def test_any_function_that_reads_media_can_be_called(videos, tmp_path, no_decoders):
+    from avc_jax.visual import reading
+
+    assert decoders.call(reading.measure, videos / "02.mp4") == reading.measure(videos / "02.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(errors.BadMedia, match="no video or sound") as caught:
+        decoders.call(reading.measure, tmp_path / "text.mp4")
+    assert caught.value.kind == "unreadable" and len(decoders._idle) == 1
+    with pytest.raises(RuntimeError, match="measure") as defect:
+        decoders.call(reading.measure)
+    assert "TypeError" in str(defect.value)
+    with pytest.raises(errors.BadMedia) as caught:
+        decoders.call(os._exit, 3)
+    assert caught.value.kind == "crashed" and "exit code 3" in str(caught.value)

@@ -45,10 +45,9 @@ class Vectors:
     def weights(self, model: str = "net") -> dict[str, np.ndarray]:
         """The arrays of a network under their published names, each compared with its checksum."""
         about = self.meta["models"][model]
-        found = {}
+        found, constants = {}, about.get("overrides", {})
         for (name, shape, dtype), check in zip(about["entries"], self[f"check/{model}"], strict=True):
-            overrides = about.get("overrides", {})
-            found[name] = np.full(shape, overrides[name], dtype) if name in overrides else _fill(about, name, tuple(shape))
+            found[name] = np.full(shape, constants[name], dtype) if name in constants else _fill(about, name, tuple(shape))
             _check(name, found[name], check)
         return found
 
