@@ -1,5 +1,6 @@
 """ResDAVEnet on Places, and on Spoken ObjectNet (arXiv:2110.07575); docs/systems/spoken_objectnet.md.
 
+    python -m avc_jax.convert --system=spoken_objectnet --source=resnet50-19c8e357.pth --out=models/resnet50
     python -m avc_jax.main --config=configs/spoken_objectnet.py --workdir=runs/places --config.data.root=/data/places \\
         --config.init.checkpoint=models/resnet50
     python -m avc_jax.main --config=configs/spoken_objectnet.py:finetune --workdir=runs/son --config.data.root=/data/son \\

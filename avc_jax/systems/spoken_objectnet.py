@@ -19,7 +19,7 @@ from avc_jax.nn.resdavenet import ResDAVEnet
 from avc_jax.nn.resnet import ResNet
 from avc_jax.published.davenet import davenet, vgg16
 from avc_jax.published.resdavenet import resdavenet
-from avc_jax.published.resnets import resnet2d
+from avc_jax.published.resnets import BESIDE, resnet2d
 from avc_jax.published.table import Checkpoint, torch_conv
 from avc_jax.schema import Key
 from avc_jax.systems import base
@@ -198,7 +198,8 @@ def _terms(own, scores: jax.Array, rngs, present: jax.Array) -> dict[str, tuple[
 # Published checkpoints ---------------------------------------------------------------------------------------------------
 #
 # ResDAVEnet-VQ and DAVEnet-pytorch save what hears and what sees in two files (audio_model, image_model); the networks with code
-# books are not among these. Both in one file: their names behind "audio_model." and "image_model.".
+# books are not among these. Both in one file: their names behind "audio_model." and "image_model.". What sees starts with
+# torchvision's weights of ImageNet, which have a classifier instead of the embedder.
 
 _BESIDE: dict[str, tuple[int, ...] | None] = {"*.num_batches_tracked": ()}
 
@@ -225,4 +226,6 @@ CHECKPOINT_KEYS = {
     "davenet_audio": _half(_audio("davenet"), "video", {"system.audio_network": "davenet"}),
     **{f"davenet_image_{name}{depth}": _half(_image(depth), "audio", {"system.image_depth": depth})
        for name, depth in (("vgg", 16), ("resnet", 18), ("resnet", 34))},
+    **{f"imagenet_resnet{depth}": Checkpoint({"system.image_depth": depth}, tuple(resnet2d(depth, "", "video/trunk/")), BESIDE,
+                                             missing=("audio",), initial=("*/video/embedder/*",)) for depth in (18, 34, 50)},
 }

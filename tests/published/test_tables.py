@@ -102,6 +102,15 @@ def test_axes_of_length_one_that_we_do_without_come_back(axes, theirs, ours):
     assert not entry.fits(theirs[:-1], ours)
 
 
+def test_the_weights_of_imagenet_are_told_from_networks_with_an_embedder(tmp_path):
+    kinds = make.kinds_of("spoken_objectnet")
+    for kind in ("imagenet_resnet18", "davenet_image_resnet18"):
+        arrays = arrays_of("spoken_objectnet", kind)
+        if kind.startswith("imagenet"):
+            arrays |= {"fc.weight": np.zeros((1000, 512), np.float32), "fc.bias": np.zeros(1000, np.float32)}
+        assert make.choose(kinds, arrays, tmp_path / "weights.pth") == kind
+
+
 # What does not fit -----------------------------------------------------------------------------------------------------------
 
 SMALL = Checkpoint({}, (Entry("conv.weight", "params/conv/kernel", (2, 3, 1, 0)), Entry("conv.bias", "params/conv/bias"),
