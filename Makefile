@@ -14,12 +14,29 @@ RUNS ?= runs
 # A crash of one ends the run, because the tests left over would otherwise be waited for without end.
 PARALLEL ?= -n auto --dist loadfile --max-worker-restart=0
 
-.PHONY: pins demo test quick-test test-beam lint clean
+.PHONY: pins demo demo_avlnet demo_cascade test quick-test test-beam lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m avc_jax.main --config=configs/demo.py --workdir=$(RUNS)/demo --config.data.root=$(RUNS)/demo_clips
 	@echo
 	@echo "The picture is $(RUNS)/demo/report.html: open it in a browser."
+
+# Of clips that speak: small features by a network that nobody trained, as weights cannot be shipped.
+NARRATED_FEATURES := --manifest=manifest.csv --random_weights=0 --streams=2d --depth_2d=18 --width=0.5 --spectrograms
+demo_avlnet: $(VENV)/installed
+	$(BIN)/python -m avc_jax.data.narrated --root=$(RUNS)/narrated_en --language=en
+	$(BIN)/python -m avc_jax.features --videos=$(RUNS)/narrated_en --out=$(RUNS)/features_en $(NARRATED_FEATURES)
+	$(BIN)/python -m avc_jax.main --config=configs/demo_avlnet.py --workdir=$(RUNS)/demo_avlnet \
+	  --config.data.root=$(RUNS)/features_en
+
+# The same network goes on in another language, beside one that learns that language alone.
+demo_cascade: demo_avlnet
+	$(BIN)/python -m avc_jax.data.narrated --root=$(RUNS)/narrated_ja --language=ja --clips=1200 --seed=1
+	$(BIN)/python -m avc_jax.features --videos=$(RUNS)/narrated_ja --out=$(RUNS)/features_ja $(NARRATED_FEATURES)
+	$(BIN)/python -m avc_jax.main --config=configs/demo_cascade.py --workdir=$(RUNS)/demo_cascade \
+	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=$(RUNS)/demo_avlnet
+	$(BIN)/python -m avc_jax.main --config=configs/demo_cascade.py --workdir=$(RUNS)/demo_alone \
+	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest tests $(PARALLEL)

@@ -3,7 +3,7 @@
     make demo_avlnet
     python -m avc_jax.data.narrated --root=runs/narrated_en --language=en
     python -m avc_jax.features --videos=runs/narrated_en --manifest=manifest.csv --out=runs/features_en \
-      --random_weights=0 --streams=2d --depth_2d=18 --width=0.25 --spectrograms
+      --random_weights=0 --streams=2d --depth_2d=18 --width=0.5 --spectrograms
     python -m avc_jax.main --config=configs/demo_avlnet.py --workdir=runs/demo_avlnet --config.data.root=runs/features_en
 
 Data: 2,880 clips of a moving shape, whose colour, shape, size, motion and ground a voice of espeak-ng names (or words made of
@@ -22,7 +22,7 @@ def get_config():
     config = default("avlnet")
     config.system.embedding = 256
     config.system.trunk_width = 0.125
-    config.system.video_width = 128
+    config.system.video_width = 256
     config.data.source = "features"
     config.data.sound = "spectrogram"
     config.data.streams = "2d"

@@ -29,7 +29,7 @@ COLOURS = {
     "red": (0.0, 0.95, 0.9), "orange": (0.075, 1.0, 1.0), "yellow": (0.16, 0.95, 1.0), "green": (0.36, 0.9, 0.65),
     "blue": (0.62, 0.9, 0.95), "purple": (0.8, 0.75, 0.7), "white": (0.0, 0.0, 1.0), "black": (0.0, 0.0, 0.04),
 }
-SIZES = {"small": 0.24, "big": 0.46}  # the shape's radius in halves of the frame's short side
+SIZES = {"small": 0.34, "big": 0.62}  # the shape's radius in halves of the frame's short side
 MOTIONS = ("left", "right", "up", "down", "blinking", "growing")
 GROUNDS = ("plain", "stripes", "checks", "dots")
 _TEST_SHARE = 6  # one scene of so many is held out
@@ -104,21 +104,21 @@ def render_scene(scene: Scene, rng: np.random.Generator, *, size: tuple[int, int
       [T, H, W, 3] uint8, RGB.
     """
     nuisance = _draw_nuisance(scene, rng, num_frames / fps)
-    path = dict(start=rng.uniform(0.4, 0.6), across=rng.uniform(-0.25, 0.25), jitter=rng.uniform(-0.25, 0.25, 2),
-                radius=SIZES[scene.size] * rng.uniform(0.88, 1.12), blinks=rng.uniform(3.0, 5.0), tilt=rng.uniform(-0.12, 0.12))
+    path = dict(start=rng.uniform(0.4, 0.6), across=rng.uniform(-0.2, 0.2), jitter=rng.uniform(-0.2, 0.2, 2),
+                radius=SIZES[scene.size] * rng.uniform(0.92, 1.08), blinks=rng.uniform(3.0, 5.0), tilt=rng.uniform(-0.12, 0.12))
     return render_picture(functools.partial(_draw, scene=scene, **path), nuisance, size=size, num_frames=num_frames, fps=fps)
 
 
 def _draw_nuisance(scene: Scene, rng: np.random.Generator, seconds: float) -> PictureNuisance:
     """What varies between the pictures of a scene; one cycle of the pen is the whole clip."""
     hue, saturation, value = COLOURS[scene.colour]
-    body = colorsys.hsv_to_rgb((hue + rng.uniform(-0.015, 0.015)) % 1.0, saturation * rng.uniform(0.85, 1.0),
-                               min(1.0, value * rng.uniform(0.9, 1.1)))
-    ground, tint = rng.uniform(0.4, 0.62), rng.uniform()
+    body = colorsys.hsv_to_rgb((hue + rng.uniform(-0.015, 0.015)) % 1.0, saturation * rng.uniform(0.95, 1.0),
+                               min(1.0, value * rng.uniform(0.95, 1.05)))
+    ground, tint = rng.uniform(0.46, 0.54), rng.uniform()
     return dataclasses.replace(
         draw_picture_nuisance(rng), centre=(0.0, 0.0), radius=0.5, tilt=0.0, flip=False, tempo=1.0 / seconds, phase=0.0,
-        body=body, sky=colorsys.hsv_to_rgb(tint, 0.12, ground), earth=colorsys.hsv_to_rgb(tint, 0.12, ground - 0.08),
-        texture=scene.ground, texture_strength=rng.uniform(0.1, 0.16), texture_scale=rng.uniform(0.14, 0.24), distractor="none")
+        body=body, sky=colorsys.hsv_to_rgb(tint, 0.03, ground), earth=colorsys.hsv_to_rgb(tint, 0.03, ground - 0.03),
+        texture=scene.ground, texture_strength=rng.uniform(0.13, 0.17), texture_scale=rng.uniform(0.18, 0.22), distractor="none")
 
 
 def _draw(pen: Pen, *, scene: Scene, start: float, across: float, jitter: np.ndarray, radius: float, blinks: float,
