@@ -1,0 +1,59 @@
+"""A run of a system with a common space is asked for retrieval and for concepts, and its page shows both with what it found."""
+
+import csv
+
+import numpy as np
+import pytest
+from end_to_end import command
+
+from avc_jax.data.rendered import render_folder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def args(tmp_path_factory):
+    """64 small rendered clips of 16 classes; half of them are held out, in four classes together."""
+    folder = tmp_path_factory.mktemp("rendered")
+    render_folder(folder, num_clips=64, size=(48, 40), seconds=1.6, fps=5.0, workers=0)
+    with open(folder / "manifest.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({row["label"] for row in rows})
+    four = [(row["path"], "train" if place < 32 else "test", "abcd"[names.index(row["label"]) // 4])
+            for place, row in enumerate(rows)]
+    with open(folder / "four.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("path", "split", "label"), *four])
+    evaluators = ("avc", "transfer", "clustering", "concepts", "probe", "pictures")
+    return (*command.TINY, f"--config.data.root={folder}", "--config.data.manifest=four.csv", "--config.train.steps=6",
+            "--config.system.head=ave", "--config.retrieval.subsets=label", "--config.dimensions.f1=0.0",
+            "--config.dimensions.least_clips=2", *(f"--config.evaluators.{name}=off" for name in evaluators))
+
+
+def test_retrieval_and_concepts_of_a_run_are_on_its_page(args, cache, tmp_path):
+    workdir = tmp_path / "run"
+    printed = command.run(cache, *args, f"--workdir={workdir}")
+    assert "Retrieval, sound to image: recall at 1" in printed and "Dimensions that stand for a word" in printed
+    found = command.results(workdir)["evaluate"]
+    for name in ("trained", "untrained"):
+        for direction in ("sound to image", "image to sound"):
+            told = found["retrieval"][name]["directions"][direction]
+            assert told["asked"] == told["candidates"] == told["divisor"] == 32
+            low, high = told["interval"]["recall"]["10"]
+            assert 0 <= low <= told["recall"]["10"] <= high <= 1
+            assert sum(within["asked"] for within in told["subsets"].values()) == 32
+        assert found["dimensions"][name]["clips"] == 32
+    assert None not in [row["untrained"] for row in found["retrieval"]["rows"]]
+    lists = np.load(workdir / "pictures/retrieval.npz")
+    assert len(lists["query"]) == 8 and (lists["found_media"] >= 0).all()
+    page = (workdir / "report.html").read_text()
+    assert page.count("own clip") == 8 and 'aria-label="Recalls of every direction"' in page
+    assert 'aria-label="Recalls within subsets"' in page and "the same network before its first step" in page
+    assert page.count("<audio") >= 8 + 4 * 5  # who asks, and the sounds that are found
+    before = found
+    command.run(cache, *args, f"--workdir={workdir}", "--mode=evaluate")
+    assert command.results(workdir)["evaluate"] == before
+
+
+def test_a_benchmark_smaller_than_its_clips_ends_the_run_before_it_begins(args, cache, tmp_path):
+    printed = command.run(cache, *args, f"--workdir={tmp_path / 'w'}", "--config.retrieval.official=5", expect=64)
+    assert "config.retrieval.official: found 5" in printed and "Compiled the step" not in printed
