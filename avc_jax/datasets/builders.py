@@ -282,6 +282,7 @@ class PlacesAudio(_Captions):
 
 
 class SpokenObjectnet50k(_Captions):
+    name = "spoken_objectnet_50k"  # else spoken_objectnet50k
     DATASET = spoken_objectnet_50k
     BUILDER_CONFIGS = _configs(spoken_objectnet_50k)
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Spoken-ObjectNet-50k/ and objectnet-1.0/; see docs/datasets/spoken_objectnet_50k.md."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from avc_jax import errors
+from avc_jax import datasets, errors
 from avc_jax.data import files
 from avc_jax.datasets import builders
 
@@ -137,6 +137,11 @@ class Flickr8kAudioTest(Layout, tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = builders.Flickr8kAudio
     MAKE = staticmethod(layouts.make_flickr8k_audio)
     SPLITS = {"train": 2, "validation": 2, "test": 2, "other": 2}
+
+
+@pytest.mark.parametrize("name", [*datasets.SOUNDS, *datasets.VIDEOS, *datasets.ITEMS])
+def test_a_data_set_is_registered_under_its_name(name):
+    assert tfds.builder_cls(name).__module__ == builders.__name__
 
 
 def built(name, root, out, **options):
