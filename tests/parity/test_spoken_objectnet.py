@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torchfile
 from flax.traverse_util import flatten_dict, unflatten_dict
 from parity.vectors import Vectors
 
 from avc_jax import losses, systems
 from avc_jax.nn import matchmap, pool
 from avc_jax.published import make, translate
+from avc_jax.published.read import read
 from avc_jax.systems import base, spoken_objectnet
 
 
@@ -50,6 +52,19 @@ def test_davenet_hears_as_in_its_code(shared, mode):
     if mode == "train":
         theirs = translate.to_theirs(flatten_dict(jax.device_get({**half.variables, **new}), sep="/"), half.kind)
         half.vectors.check_statistics("audio", theirs)
+
+
+def test_a_file_of_pytorch_that_data_parallel_saved_becomes_half_a_network(shared, tmp_path):
+    vectors = Vectors(shared / "vectors" / "spoken_objectnet" / "davenet_audio_eval.npz")
+    path = torchfile.write(tmp_path / "best_audio_model.pth", {
+        f"module.{name}": array for name, array in vectors.weights("audio").items()})
+    kinds, arrays = make.kinds_of("spoken_objectnet"), read(path)
+    kind = make.choose(kinds, arrays, path)
+    net, initial = make.make("spoken_objectnet", kinds[kind], arrays)
+    assert (kind, net.missing_modalities, initial) == ("davenet_audio", ("video",), [])
+    found = jax.jit(net.system.maps)(net.variables, {"spectrogram": vectors.input("audio")})
+    assert set(found) == {"audio"}
+    vectors.check("audio", jnp.moveaxis(found["audio"][:, 0], -1, 1))
 
 
 @pytest.mark.slow
