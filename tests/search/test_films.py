@@ -4,10 +4,10 @@ import io
 import json
 
 import av
-import jax
 import media
 import numpy as np
 import pytest
+import tiny
 from data.items import made
 
 from avc_jax import config as configs
@@ -33,9 +33,7 @@ def save(folder, seed: int = 0, **changes):
         config[section][key] = value
     configs.check(config)
     system = systems.make(config)
-    batch = {name: np.ones((2, *feature.shape), feature.dtype) for name, feature in system.features.items()}
-    variables = jax.device_get(jax.jit(system.init)(jax.random.key(seed), batch))
-    return model.save(folder, model.Model(config, system, variables, 5))
+    return model.save(folder, model.Model(config, system, tiny.variables(system, seed), 5))
 
 
 @pytest.fixture(scope="module")
