@@ -33,7 +33,10 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.weight_decay = 0.0
     config.train.batch_size = 128
-    config.train.steps = 1500
-    config.train.checkpoint_every = 500
-    config.train.evaluate_every = 0
+    config.train.steps = 1000
+    config.train.checkpoint_every = 250
+    config.train.evaluate_every = 250
+    config.evaluators.retrieval = "every"
+    for name in ("avc", "transfer", "probe"):  # they ask what an AVLnet does not answer
+        config.evaluators[name] = "off"
     return config

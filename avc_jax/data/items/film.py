@@ -2,6 +2,7 @@
 
 import functools
 import math
+import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 
 _LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
+# NumPy reads the header of an array with ast.literal_eval, which in CPython 3.11 fails at times where two threads do so at once
+# (SystemError: AST constructor recursion depth mismatch).
+_parsing = threading.Lock()
 
 
 class Film:
@@ -190,7 +194,7 @@ def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
       BadMedia: missing, damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _parsing, np.load(path, allow_pickle=False) as arrays:
             found, origin_s = arrays[key], float(arrays["origin_s"]) if "origin_s" in arrays else None
     except FileNotFoundError as error:
         raise errors.BadMedia("missing", f"{path.name}: there is no such file.") from error

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -105,9 +104,10 @@ def render_scene(scene: Scene, rng: np.random.Generator, *, size: tuple[int, int
       [T, H, W, 3] uint8, RGB.
     """
     nuisance = _draw_nuisance(scene, rng, num_frames / fps)
-    path: dict[str, Any] = dict(start=rng.uniform(0.4, 0.6), across=rng.uniform(-0.2, 0.2), jitter=rng.uniform(-0.2, 0.2, 2),
-                radius=SIZES[scene.size] * rng.uniform(0.92, 1.08), blinks=rng.uniform(3.0, 5.0), tilt=rng.uniform(-0.12, 0.12))
-    return render_picture(functools.partial(_draw, scene=scene, **path), nuisance, size=size, num_frames=num_frames, fps=fps)
+    draw = functools.partial(
+        _draw, scene=scene, start=rng.uniform(0.4, 0.6), across=rng.uniform(-0.2, 0.2), jitter=rng.uniform(-0.2, 0.2, 2),
+        radius=SIZES[scene.size] * rng.uniform(0.92, 1.08), blinks=rng.uniform(3.0, 5.0), tilt=rng.uniform(-0.12, 0.12))
+    return render_picture(draw, nuisance, size=size, num_frames=num_frames, fps=fps)
 
 
 def _draw_nuisance(scene: Scene, rng: np.random.Generator, seconds: float) -> PictureNuisance:
