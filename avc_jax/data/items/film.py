@@ -19,7 +19,7 @@ from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 _LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
 # NumPy reads the header of an array with ast.literal_eval, which in CPython 3.11 fails at times where two threads do so at once
-# (SystemError: AST constructor recursion depth mismatch).
+# (SystemError: AST constructor recursion depth mismatch). The array itself is read without the lock.
 _parsing = threading.Lock()
 
 
@@ -135,7 +135,7 @@ class Film:
         rows = self.rows(stream)
         if rows.shape[1] != width and len(rows):
             raise errors.BadMedia("wrong_width", f"{self.item.stem}, {stream}: found rows of {rows.shape[1]} numbers, expected "
-                                                 f"{width} (what the system takes, over the streams of config.data.streams).")
+                                                 f"{width} (config.system.video_width, over the streams of config.data.streams).")
         begin, end = windows.feature_rows(window, RATES_HZ[stream], len(rows))
         if end == begin:
             return np.zeros(width, np.float32), 0
@@ -194,12 +194,27 @@ def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
       BadMedia: missing, damaged.
     """
     try:
-        with _parsing, np.load(path, allow_pickle=False) as arrays:
-            found, origin_s = arrays[key], float(arrays["origin_s"]) if "origin_s" in arrays else None
+        with zipfile.ZipFile(path) as archive:
+            found = _read_array(archive, key)
+            origin_s = float(_read_array(archive, "origin_s")) if "origin_s.npy" in archive.namelist() else None
     except FileNotFoundError as error:
         raise errors.BadMedia("missing", f"{path.name}: there is no such file.") from error
     except _DAMAGED as error:
         raise errors.BadMedia("damaged", f"{path.name} cannot be read as .npz with {key}: {error}.") from error
-    if found.dtype.kind not in "fiu":
-        raise errors.BadMedia("damaged", f"{path.name}: {key} holds no numbers.")
     return found, origin_s
+
+
+def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """An array of numbers. Read to its end, its checksum is compared.
+
+    Raises:
+      ValueError, KeyError, EOFError: it holds something else, is not there, or is cut off.
+    """
+    with archive.open(f"{key}.npy") as member:
+        with _parsing:
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+                np.lib.format.read_magic(member)]
+            shape, is_fortran, dtype = read_header(member)
+        if dtype.kind not in "fiu":
+            raise ValueError(f"{key} holds no numbers")
+        return np.frombuffer(member.read(), dtype, math.prod(shape)).reshape(shape, order="F" if is_fortran else "C")
