@@ -95,7 +95,7 @@ def _read_before_1_6(path: Path) -> Any:
         _check_order(machine.get("little_endian", True))
         for key in keys:
             count, storage = int.from_bytes(file.read(8), "little"), storages[key]
-            if count != storage.size or file.readinto(storage.view(np.uint8)) != storage.nbytes:
+            if count != storage.size or file.readinto(storage.view(np.uint8).data) != storage.nbytes:
                 raise errors.DataError(f"is damaged: storage {key} of {storage.size} elements has {count}, or ends early.")
     return tree
 
