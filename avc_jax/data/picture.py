@@ -83,11 +83,12 @@ class Pictures:
     def views(self, views: Sequence[View]) -> list[list[np.ndarray]]:
         """Returns the pictures of each view, in the order asked; see `MediaFile.views`."""
         shown: list[dict[float, np.ndarray]] = [{} for _ in views]
+        wanted = [set(view.times_s) for view in views]
         centre = np.full(2, np.nextafter(0.5, 0))  # where a pixel is over, it is cut off after the crop
 
         def keep(frame: av.VideoFrame, time_s: float) -> None:
-            for view, found in zip(views, shown, strict=True):
-                if time_s not in view.times_s:
+            for view, times_s, found in zip(views, wanted, shown, strict=True):
+                if time_s not in times_s:
                     continue
                 if view.size is not None:
                     found[time_s] = self._crop(frame, centre, view.short_side, view.size)

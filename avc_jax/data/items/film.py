@@ -135,7 +135,7 @@ class Film:
         rows = self.rows(stream)
         if rows.shape[1] != width and len(rows):
             raise errors.BadMedia("wrong_width", f"{self.item.stem}, {stream}: found rows of {rows.shape[1]} numbers, expected "
-                                                 f"{width} (config.system.video_width, over the streams of config.data.streams).")
+                                                 f"{width} (what the system takes, over the streams of config.data.streams).")
         begin, end = windows.feature_rows(window, RATES_HZ[stream], len(rows))
         if end == begin:
             return np.zeros(width, np.float32), 0
