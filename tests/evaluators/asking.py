@@ -1,7 +1,5 @@
 """What evaluators are asked with in tests: settings, networks that are cheap to compile, and features that are made up."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import tiny
 
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.evaluators.base import Network, Setting
+from avc_jax.evaluators.features import Table
 from avc_jax.parallel import mesh as meshes
 from avc_jax.systems.base import Feature, System
 from avc_jax.train.state import params_sha256
@@ -65,11 +64,6 @@ def setting(folder, heldout, *, train=None, config=None, asked: System | None = 
     config = config or tiny.config(**{"evaluate__batch_size": 4, "data__quarantine_budget": budget} | changes)
     return Setting(config, asked or system(), meshes.make_mesh(-1, 1, jax.devices()[:devices]), train or heldout, heldout,
                    Quarantine(None, heldout.num_files, budget), folder, say, pulse)
-
-
-class Table(NamedTuple):
-    clip: np.ndarray
-    values: dict[str, np.ndarray]
 
 
 class Features:
