@@ -126,6 +126,7 @@ np.savez(sys.argv[2], **{weight.path: np.asarray(weight.value) for weight in mod
 """
 
 
+@pytest.mark.slow
 def test_keras_itself_reads_it(tmp_path):
     pytest.importorskip("keras")
     shapes = {"batch_normalization": {"gamma": 2, "beta": 2, "moving_mean": 2, "moving_variance": 2},
