@@ -8,10 +8,10 @@
 
 Data: 2,880 clips of a moving shape, whose colour, shape, size, motion and ground a voice of espeak-ng names (or words made of
 tones, where it is not installed). The 480 held-out clips show scenes that training never shows, each another one.
-The visual features are of a small ResNet with random weights, as nobody's ImageNet weights can be shipped: they tell colours,
-sizes and grounds better than shapes and motions, which bounds what any head on them can retrieve.
+The visual features are of a small ResNet with random weights, as ImageNet's cannot be shipped: they tell colours, sizes and
+grounds well, motions and shapes less so.
 Hardware: two CPU cores.
-Result: the clip that a voice speaks of is found among 480 (chance 0.21 %); benchmarks/RESULTS.md has the figures.
+Result: of 480 clips, the one that a voice speaks of comes first 23 times as often as by chance; figures in benchmarks/RESULTS.md.
 """
 
 from avc_jax.config import default

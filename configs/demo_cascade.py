@@ -36,7 +36,7 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.weight_decay = 0.0
     config.train.batch_size = 128
-    config.train.steps = 300
+    config.train.steps = 200
     config.train.checkpoint_every = 100
     config.train.evaluate_every = 100
     config.evaluators.retrieval = "every"
