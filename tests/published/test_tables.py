@@ -21,12 +21,17 @@ SMALLER = {"avlnet": {"system.trunk_width": 1 / 16, "system.embedding": 16, "sys
            "spoken_objectnet": {"system.audio_width": 1 / 16, "system.image_width": 1 / 16}}
 
 
+def smaller(system: str, kind: str) -> Checkpoint:
+    """A kind of checkpoint for a network that needs little memory."""
+    checkpoint = make.kinds_of(system)[kind]
+    return dataclasses.replace(checkpoint, config={**checkpoint.config, **SMALLER.get(system, {})})
+
+
 @functools.cache
 def shapes_of(system: str, kind: str):
     """Our path -> shape, of a network such as a kind of checkpoint is for."""
-    checkpoint = make.kinds_of(system)[kind]
-    smaller = dataclasses.replace(checkpoint, config={**checkpoint.config, **SMALLER.get(system, {})})
-    made = systems.make(make.config_of(system, smaller))
+    checkpoint = smaller(system, kind)
+    made = systems.make(make.config_of(system, checkpoint))
     return flatten_dict(base.shapes_of(base.without(made, checkpoint.missing)), sep="/")
 
 
