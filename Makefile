@@ -33,9 +33,9 @@ demo_avlnet: $(VENV)/installed
 demo_cascade: demo_avlnet
 	$(BIN)/python -m avc_jax.data.narrated --root=$(RUNS)/narrated_ja --language=ja --clips=1200 --seed=1
 	$(BIN)/python -m avc_jax.features --videos=$(RUNS)/narrated_ja --out=$(RUNS)/features_ja $(NARRATED_FEATURES)
-	$(BIN)/python -m avc_jax.main --config=configs/demo_cascade.py --workdir=$(RUNS)/demo_cascade \
+	$(BIN)/python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=$(RUNS)/demo_cascade \
 	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=$(RUNS)/demo_avlnet
-	$(BIN)/python -m avc_jax.main --config=configs/demo_cascade.py --workdir=$(RUNS)/demo_alone \
+	$(BIN)/python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=$(RUNS)/demo_alone \
 	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=
 
 test: $(VENV)/installed-dev lint

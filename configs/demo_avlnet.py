@@ -39,4 +39,8 @@ def get_config():
     config.evaluators.retrieval = "every"
     for name in ("avc", "transfer", "probe"):  # they ask what an AVLnet does not answer
         config.evaluators[name] = "off"
+    if variant == "cascade":
+        config.init.checkpoint = "runs/demo_avlnet"
+        config.train.steps = 200
+        config.train.checkpoint_every = config.train.evaluate_every = 100
     return config
