@@ -2,7 +2,7 @@
 
     make demo_avlnet
     python -m avc_jax.data.narrated --root=runs/narrated_en --language=en
-    python -m avc_jax.features --videos=runs/narrated_en --manifest=manifest.csv --out=runs/features_en \
+    python -m avc_jax.features --videos=runs/narrated_en --manifest=manifest.csv --out=runs/features_en \\
       --random_weights=0 --streams=2d --depth_2d=18 --width=0.5 --spectrograms
     python -m avc_jax.main --config=configs/demo_avlnet.py --workdir=runs/demo_avlnet --config.data.root=runs/features_en
 
@@ -17,7 +17,7 @@ The variant `cascade` goes on with few clips that are narrated in another langua
 
     make demo_cascade
     python -m avc_jax.data.narrated --root=runs/narrated_ja --language=ja --clips=1200 --seed=1
-    python -m avc_jax.features --videos=runs/narrated_ja --manifest=manifest.csv --out=runs/features_ja \
+    python -m avc_jax.features --videos=runs/narrated_ja --manifest=manifest.csv --out=runs/features_ja \\
       --random_weights=0 --streams=2d --depth_2d=18 --width=0.5 --spectrograms
     python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=runs/demo_cascade --config.data.root=runs/features_ja
 
@@ -47,7 +47,7 @@ def get_config(variant: str = ""):
     config.data.clip_choice = "whole"
     config.data.manifest = "manifest.csv"
     config.data.window_s = 3.2
-    config.optimizer.lr = 1e-3
+    config.optimizer.lr = 3e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.weight_decay = 0.0
     config.train.batch_size = 128
@@ -59,6 +59,7 @@ def get_config(variant: str = ""):
         config.evaluators[name] = "off"
     if variant == "cascade":
         config.init.checkpoint = "runs/demo_avlnet"
+        config.optimizer.lr = 1e-3
         config.train.steps = 200
         config.train.checkpoint_every = config.train.evaluate_every = 100
     return config

@@ -103,6 +103,7 @@ def _ask(guard: Guard) -> None:
         own = "  (the file you asked with)" if file.path == asked.path or file.digest == asked.digest else ""
         found = page.WORDS.get(hit.modality, hit.modality)
         print(f"{number:4d}  {hit.score:8.4f}  {found:7s}  {hit.time_s:9.2f} s  {file.path}{own}")
+    sys.stdout.flush()  # the list comes first where both go the same way
     print(page.told(index, answer), file=sys.stderr)
     if _PAGE.value:
         page.write(_PAGE.value, index, asked, answer, network.model.config, _INDEX.value)

@@ -39,7 +39,7 @@ def test_items_show_pictures_and_sounds_of_their_own_files(videos, tmp_path):
 
     items = (item(tmp_path / "short.wav", "picture.png"), item(videos / "04.mp4"), item("nowhere.mp4"),
              item("nowhere.wav", "picture.png"))
-    heldout = SimpleNamespace(root=tmp_path, media=tmp_path, clips=items, items=items, holds_pairs=False)
+    heldout = SimpleNamespace(root=tmp_path, media=tmp_path, clips=items, items=items, num_files=4, holds_pairs=False)
     got = shown.read(setting(tmp_path, heldout), np.arange(4))
     assert got.row == {0: 0, 1: 1, 3: 2}
     assert got.arrays["seen"].tolist() == [True, True, True] and got.arrays["heard"].tolist() == [True, True, False]
