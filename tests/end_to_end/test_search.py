@@ -163,7 +163,7 @@ def test_the_sound_of_a_held_out_clip_finds_its_own_video_among_the_first_ten(as
     share = np.mean([name in found for name, found in zip(asked.names, asked.found, strict=True)])
     # Chance is 10 / 128 = 0.08, with a standard deviation of 0.024. After so little training the share was 0.30 and 0.18. The
     # class, one of 16, is all that picture and sound have in common: a network that knew it would find every one.
-    assert share > 0.12, share
+    assert share > 0.15, share
 
 
 @pytest.mark.slow
