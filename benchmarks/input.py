@@ -5,9 +5,10 @@
 Everybody does the same job on the same moments of the same files: a random frame, its shorter side scaled to 256 pixels, a random
 crop of 224, one second of sound at 48 kHz, its log-spectrogram; in batches of 20 from videos, of 240 from records. Each
 contestant runs in a process of its own that is confined to the same cores, with one worker per core, and warms up before it is
-timed; contestants take turns, and a row gives the median of the rounds. Peers (benchmarks/input_peers.py says how they are used)
-come with requirements-bench.txt; one that is not installed is left out. A pair of avc_jax is counted when its batch is ready for
-the device; its spectrogram is computed by JAX on the same cores, where a training run computes it on the device.
+timed; contestants take turns. A rate is the median of the rounds, a ratio the median of what each round gives. Peers
+(benchmarks/input_peers.py says how they are used) come with requirements-bench.txt; one that is not installed is left out. A pair
+of avc_jax is counted when its batch is ready for the device; its spectrogram is computed by JAX on the same cores, where a
+training run computes it on the device.
 """
 
 import argparse
@@ -282,24 +283,30 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def measure(args, folder: Path) -> dict[str, float]:
-    """Contestant -> median pairs per second."""
+def measure(args, folder: Path) -> list[dict[str, float]]:
+    """Of each round, contestant -> pairs per second."""
     names = [name for name, (*_, options) in CONTESTANTS.items()
              if args.only in name and ("peer" not in options or installed(NEEDS[options["peer"]]))]
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(args.rounds):
+    rounds: list[dict[str, float]] = [{} for _ in range(args.rounds)]
+    for number, rates in enumerate(rounds):
         for name in names:
             found = child(args, f"--contestant={name}", f"--work={folder / 'work.json'}")
             if found is not None:
-                rates[name].append(found["pairs"] / found["seconds"])
+                rates[name] = found["pairs"] / found["seconds"]
                 note = f", {found['failed']} visits failed" if "failed" in found else ""
-                print(f"  round {number + 1}: {name}: {rates[name][-1]:.1f} pairs/s ({found['pairs']} pairs{note})",
+                print(f"  round {number + 1}: {name}: {rates[name]:.1f} pairs/s ({found['pairs']} pairs{note})",
                       file=sys.stderr)
-    return {name: statistics.median(values) for name, values in rates.items() if values}
+    return rounds
 
 
-def goals(rate: dict[str, float]) -> list[tuple[str, float, float]]:
-    """(what, ratio, goal) of every comparison that could be made."""
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """name -> median over the rounds that have it."""
+    names = dict.fromkeys(name for values in rounds for name in values)
+    return {name: statistics.median(values[name] for values in rounds if name in values) for name in names}
+
+
+def goals(rate: dict[str, float]) -> dict[tuple[str, float], float]:
+    """(what, goal) -> ratio of every comparison that could be made in a round: minutes apart, the machine is another one."""
     usual = max((value for name, value in rate.items() if "one access" in name), default=None)
     at_once = max((value for name, value in rate.items() if "ten in one" in name), default=None)
     rows = [
@@ -320,11 +327,11 @@ def goals(rate: dict[str, float]) -> list[tuple[str, float, float]]:
          "DataLoader, simplejpeg, no spectrogram", 1.5),
         ("records, two cores to one", "avc_jax records, no spectrogram", "avc_jax records, no spectrogram, one core", 1.8),
     ]
-    found = []
+    found = {}
     for what, name, other, goal in rows:
         base = rate.get(other) if isinstance(other, str) else other
         if name in rate and base:
-            found.append((what, rate[name] / base, goal))
+            found[what, goal] = rate[name] / base
     return found
 
 
@@ -349,16 +356,19 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "avc_jax.prepare", f"--videos={Path(args.videos).resolve()}",
                             f"--out={args.records}"], check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL)
         write_work(args, Path(folder))
-        rate = measure(args, Path(folder))
+        rounds = measure(args, Path(folder))
         resident = {what: child(args, f"--memory={what}", f"--samples={args.samples}") for what in ("records", "videos")
                     if args.samples}
     print(f"\n{time.strftime('%Y-%m-%d')}, {args.cores} cores ({platform.machine()}), {args.rounds} rounds\n")
     print("| | pairs/s |\n|---|---|")
-    for name, value in rate.items():
+    for name, value in medians(rounds).items():
         print(f"| {name} | {value:.1f} |")
-    print("\n| | ratio | goal |\n|---|---|---|")
-    for what, ratio, goal in goals(rate):
-        print(f"| {what} | {ratio:.2f} | {goal:.2f} |")
+    print("\n| | ratio | of the rounds | goal |\n|---|---|---|---|")
+    ratios = [goals(rates) for rates in rounds]
+    for key, ratio in medians(ratios).items():
+        what, goal = key
+        each = ", ".join(f"{found[key]:.2f}" for found in ratios if key in found)
+        print(f"| {what} | {ratio:.2f} | {each} | {goal:.2f} |")
     for what, found in resident.items():
         if found:
             print(f"\nResident memory while reading {what}: " + ", ".join(f"{mb} MB after {n} pairs" for n, mb in found.items()))
