@@ -59,7 +59,9 @@ class Film:
 
     @functools.cached_property
     def spectrogram(self) -> np.ndarray | None:
-        """float[bands, frames] as it is stored; None where a clip has no sound."""
+        """float[bands, frames] as it is stored; None where there is no sound."""
+        if self.item.silent:
+            return None
         if self.item.arrays is not None:
             return self.item.arrays.get("spectrogram")
         found, _ = read_npz(self._source.root / f"{self.item.stem}_spec.npz", "arr_0")
