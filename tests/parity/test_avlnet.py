@@ -1,5 +1,7 @@
 """AVLnet's networks with the vectors' weights: embeddings, losses, gradients and statistics are those of the release."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,7 +175,8 @@ def layers(net: ResDAVEnet, variables, x, train: bool, **rngs):
 def test_maps_of_the_trunk_are_those_of_the_release_whatever_the_length(shared):
     vectors = Vectors(shared / "vectors" / "avlnet" / "davenet_eval.npz")
     net, variables, _ = trunk(vectors, "DAVEnet", (128, 128, 256, 512, 1024))
-    apply = jax.jit(lambda x: net.apply(variables, x, False).swapaxes(1, 2))
+    # Weights that a program closes over are constants to the compiler, which takes minutes to fold them.
+    apply = functools.partial(jax.jit(lambda variables, x: net.apply(variables, x, False).swapaxes(1, 2)), variables)
     for name in ("audio", "audio_padded"):
         vectors.check(name, apply(vectors.input(name)))
     lengths = vectors["out/lengths"]
