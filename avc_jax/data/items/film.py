@@ -57,6 +57,13 @@ class Film:
         return max((round(windows.FRAMES_PER_S * len(self.rows(name)) / RATES_HZ[name]) for name in self._source.streams),
                    default=0)
 
+    def check(self) -> None:
+        """Raises BadMedia if it has ended where the item begins."""
+        begin, length = self.item.start_s, self.frames if self.item.start_s > 0 else 0
+        if length and windows.FRAMES_PER_S * begin >= length:
+            raise errors.BadMedia("too_short", f"It ends after {length / windows.FRAMES_PER_S:.2f} s, and the clip begins at "
+                                               f"{begin:g} s.")
+
     @functools.cached_property
     def spectrogram(self) -> np.ndarray | None:
         """float[bands, frames] as it is stored; None where there is no sound."""

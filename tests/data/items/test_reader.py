@@ -247,6 +247,17 @@ def test_features_of_any_kind_of_number_are_read(tmp_path, dtype):
     np.testing.assert_allclose(made.reader(made.opened("howto100m", tmp_path)).whole(0)["video"][0, 0], 1, atol=0.01)
 
 
+def test_a_clip_that_begins_after_its_film_has_ended_is_too_short(tmp_path):
+    made.write_film(tmp_path, "a", seconds=20)
+    (tmp_path / "m.csv").write_text("path,start_s,end_s\na,5,30\na,25,30\n")
+    for choice in ("random", "whole"):
+        reader = made.reader(made.opened("howto100m", tmp_path, data__manifest="m.csv", data__clip_choice=choice), budget=1.0)
+        rows = reader.whole(np.arange(2))
+        assert rows["clip"].tolist() == [0] and rows["spectrogram_length"] == [1000]
+        assert {int(clip) for visit in range(4) for clip in reader.train(visit)["clip"]} == {0}
+        assert [kind for kind, _ in reader._quarantine.reasons.values()] == ["too_short"]
+
+
 def test_too_many_broken_films_end_the_run_and_say_why(tmp_path):
     with pytest.raises(errors.DataError, match="unusable, expected at most 1"):
         list(map(made.reader(broken(tmp_path), budget=0.01).train, range(12)))
