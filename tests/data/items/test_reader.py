@@ -149,6 +149,19 @@ def test_clips_around_captions_hold_their_words_in_the_order_in_which_they_were_
     assert all((words[count:] == 0).all() for words, count in each(rows, "words", "words_length"))
 
 
+def test_captions_of_another_stretch_of_the_film_are_none_of_a_clip(films, tmp_path):
+    (tmp_path / "m.csv").write_text("path,split,start_s,end_s\nfood/0/film0000000,train,6,22\nfood/0/film0000000,test,30,40\n")
+    items = made.opened("howto100m", films, data__manifest=str(tmp_path / "m.csv"), data__captions="caption.json",
+                        data__clip_choice="captions", data__word_vectors=str(films / "vectors.bin"), data__min_clip_s=1.0)
+    reader = made.reader(items, made.FEATURES | made.TEXT, pairs=16, budget=1.0)
+    rows = reader.train(0)
+    found = {(int(length), " ".join(said(words, count))) for length, words, count in each(
+        rows, "spectrogram_length", "words", "words_length")}
+    assert set(rows["clip"]) == {0} and found == {(500, "mix well don't"), (200, "now bake it")}
+    assert not {1} & {int(clip) for visit in range(4) for clip in reader.train(visit)["clip"]}
+    assert [kind for kind, _ in reader._quarantine.reasons.values()] in ([], ["no_captions"])
+
+
 def test_random_windows_hold_the_words_that_are_said_in_them_or_none(films):
     items = made.opened("howto100m", films, data__manifest="list.csv", data__captions="caption.json",
                         data__word_vectors=str(films / "vectors.bin"))
