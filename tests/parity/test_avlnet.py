@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from flax.traverse_util import flatten_dict, unflatten_dict
 from parity.vectors import Vectors
 
@@ -49,12 +50,7 @@ class Published:
 
     def system(self, **changes) -> base.System:
         """The system, with keys changed."""
-        config = configs.default("avlnet")
-        for path, value in {**self._config, **changes}.items():
-            section, key = path.split(".")
-            config[section][key] = value
-        configs.check(config)
-        return systems.make(config)
+        return systems.make(tiny.changed(configs.default("avlnet"), {**self._config, **changes}))
 
     def train(self, system: base.System):
         """Loss, metrics, and gradients and new statistics by their published names."""

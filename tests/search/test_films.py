@@ -26,13 +26,9 @@ NAMES = ("a/00.mp4", "a/01.mp4", "02.mp4")
 
 def save(folder, seed: int = 0, **changes):
     """A model folder of a small AVLnet."""
-    config = configs.default("avlnet")
     small = {"system__trunk_width": 1 / 32, "system__embedding": 8, "system__video_width": 2 * WIDTH, "data__window_s": WINDOW_S,
              "data__max_words": 4, "data__sound": "spectrogram"}
-    for path, value in (small | changes).items():
-        section, key = path.split("__")
-        config[section][key] = value
-    configs.check(config)
+    config = tiny.changed(configs.default("avlnet"), small | changes)
     system = systems.make(config)
     return model.save(folder, model.Model(config, system, tiny.variables(system, seed), 5))
 
