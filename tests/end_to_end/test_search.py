@@ -112,9 +112,11 @@ TRAINED, ASKED = 256, 64  # Clips to train on, and held-out ones.
 
 
 def write_clip(path: Path, share: float, rng: np.random.Generator) -> None:
-    """A second of a colour and of a tone, both of which say how far a clip is along a scale from 0 to 1."""
-    colour = np.array(colorsys.hsv_to_rgb(0.75 * share, 0.9, rng.uniform(0.6, 1.0))) * 255
-    picture = (colour + rng.normal(0, 4, (64, 64, 3))).clip(0, 255).astype(np.uint8)
+    """A second of a picture and of a tone that both say where a clip is on a scale from 0 to 1; the picture by a colour, and by
+    how much of it is of that."""
+    picture = rng.uniform(0, 30, (64, 64, 3))
+    picture[:, : round(8 + 48 * share)] += np.array(colorsys.hsv_to_rgb(0.75 * share, 0.9, 0.8)) * 255
+    picture = picture.clip(0, 255).astype(np.uint8)
     tone = np.sin(2 * np.pi * (500 * 12**share * np.arange(16000) / 16000 + rng.uniform()))
     media.write(path, pictures=[picture] * 5, times_s=[place / 5 for place in range(5)], fps=5, size=(64, 64), rate_hz=16000,
                 sound=rng.uniform(0.2, 0.8) * tone + 0.003 * rng.normal(size=16000))
@@ -160,7 +162,7 @@ def asked(features, tmp_path_factory) -> Asked:
     config.system.update(embedding=64, trunk_width=1 / 16, video_width=64)
     config.data.update(root=str(features), manifest="manifest.csv", sound="spectrogram", streams="2d", clip_choice="whole",
                        window_s=1.0)
-    config.train.update(batch_size=32, steps=200, checkpoint_every=200, evaluate_every=200)
+    config.train.update(batch_size=64, steps=250, checkpoint_every=250, evaluate_every=250)
     config.optimizer.update(lr=3e-3, schedule="cosine", weight_decay=0.0)
     config.evaluators.update(dict.fromkeys(config.evaluators, "off"))
     configs.check(config)
