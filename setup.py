@@ -25,7 +25,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["avc_jax", "avc_jax.*"]),
-    package_data={"avc_jax.report": ["*.css", "*.js", "*.html"], "avc_jax.search": ["*.html"]},
+    package_data={"avc_jax.report": ["*.css", "*.js", "*.html"]},
     install_requires=needs("requirements.in"),
     extras_require={"beam": needs("requirements-beam.in"), "search": needs("requirements-search.in")},
 )

@@ -33,6 +33,23 @@ def run(command: Callable[[], None]) -> int:
         return errors.AvcError.exit_code
 
 
+def run_with(argv: list[str], module: str, values: flags.FlagValues, command: Callable[[], None]) -> int:
+    """As `run`, of a command with flags of its own: parses argv into them first, or shows help if it asks for that.
+
+    Args:
+      argv: what was typed.
+      module: name of the command's module, whose docstring is its help.
+      values: its flags.
+      command: what it does.
+    """
+    def whole() -> None:
+        if not show_help(argv, module, values):
+            parse_flags(argv, values)
+            command()
+
+    return run(whole)
+
+
 def show_help(argv: list[str], module: str, values: flags.FlagValues = flags.FLAGS) -> bool:
     """Prints what a command is for and its flags, if argv asks for that; returns whether it did."""
     asked = any(arg in ("--help", "-h", "--helpshort", "--helpfull") for arg in argv[1:])

@@ -118,19 +118,15 @@ def _check_kind(flag: str, kind: str, system: str, kinds: Mapping[str, object]) 
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
-    def run() -> None:
-        if command.show_help(argv, __name__, _FLAGS):
-            return
-        command.parse_flags(argv, _FLAGS)
-        if _CHECKPOINT.value or _TO.value:
-            _run_publish()
-        else:
-            _require((_SYSTEM, "a system"), (_SOURCE, "the published file"), (_OUT, "the folder to write"))
-            folder = convert(_SYSTEM.value, _SOURCE.value, _OUT.value, _KIND.value)
-            print(f"Converted and read back: {folder}")
 
-    return command.run(run)
+def _run() -> None:
+    if _CHECKPOINT.value or _TO.value:
+        _run_publish()
+        return
+    _require((_SYSTEM, "a system"), (_SOURCE, "the published file"), (_OUT, "the folder to write"))
+    print(f"Converted and read back: {convert(_SYSTEM.value, _SOURCE.value, _OUT.value, _KIND.value)}")
 
 
 def _run_publish() -> None:

@@ -42,13 +42,10 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Windows embedded at once; 
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(lambda: _run(argv))
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
 
-def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__, _FLAGS):
-        return
-    command.parse_flags(argv, _FLAGS)
+def _run() -> None:
     from avc_jax.data.inputs import find_inputs
 
     with Guard() as guard:

@@ -100,15 +100,12 @@ def _files(folder: Path) -> dict[Path, int]:
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
-    def run() -> None:
-        if command.show_help(argv, __name__, _FLAGS):
-            return
-        command.parse_flags(argv, _FLAGS)
-        os.environ["JAX_PLATFORMS"] = "cpu"
-        print(f"Exported and read back: {export(_CHECKPOINT.value, _OUT.value, _FORMATS.value, print)}")
 
-    return command.run(run)
+def _run() -> None:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    print(f"Exported and read back: {export(_CHECKPOINT.value, _OUT.value, _FORMATS.value, print)}")
 
 
 if __name__ == "__main__":

@@ -46,13 +46,10 @@ _FRACTIONS = flags.DEFINE_list("split_fractions", ["0.8", "0.1", "0.1"], "Train,
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(lambda: _run(argv))
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
 
-def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__, _FLAGS):
-        return
-    command.parse_flags(argv, _FLAGS)
+def _run() -> None:
     from avc_jax.data.sources import open_folder, parse_fractions, read_manifest
     from avc_jax.train.guard import Guard
     from avc_jax.train.workdir import Workdir

@@ -127,6 +127,8 @@ _OPTIMIZER = dict(
     warmup_steps=Key(0, "Steps of linear warm-up from zero.", low=0, high=10**9),
     decay_rate=Key(0.94, "schedule=exponential: factor applied every decay_steps.", low=0.0, high=1.0),
     decay_steps=Key(10000, "schedule=exponential: steps between factors.", low=1, high=10**9),
+    decay_early=Key(0, "schedule=exponential: steps by which the factors come early; where epochs count from 1, an epoch.", low=0,
+                    high=10**9),
     momentum=Key(0.9, "name=sgd: momentum.", low=0.0, high=1.0),
     weight_decay=Key(1e-5, "Weight decay on kernels.", low=0.0, high=1.0),
     weight_decay_form=Key("l2", "l2: weight_decay * sum(W^2) is part of the loss (the paper's code); "

@@ -4,7 +4,7 @@
     python -m avc_jax.main --config=configs/spoken_objectnet.py --workdir=runs/places --config.data.root=/data/places \\
         --config.init.checkpoint=models/resnet50
     python -m avc_jax.main --config=configs/spoken_objectnet.py:finetune --workdir=runs/son --config.data.root=/data/son \\
-        --config.init.checkpoint=runs/places --config.init.freeze='video/*'
+        --config.init.checkpoint=runs/places
 
 Data: pictures with spoken captions (docs/datasets): Places' 400,000, Spoken ObjectNet's 48,273.
 Hardware: the published runs took 2 GPUs of 11 GB for 4 to 5 days.
@@ -12,7 +12,7 @@ Result, Places, mean R@10 of both directions: 0.735 by the released code. We hav
 
 Arguments, joined by "+":
   finetune     from a network of Places, whose part that sees stays as it is
-  scratch      the same from random parameters of the part that hears; what sees is from ImageNet
+  scratch      what hears and the last convolution of what sees are random; the rest of that is from ImageNet and stays as it is
   paper        with what the released code does by oversight: see docs/systems/spoken_objectnet.md
   davenet      the older DAVEnet (arXiv:1804.01452)
   small        small networks for a laptop
@@ -37,6 +37,7 @@ def get_config(variant: str = ""):
     _recipe(config, CAPTIONS["spoken_objectnet" if own else "places"], 64, 150, lr)
     if own:
         config.system.image_batch_norm = "running"
+        config.init.freeze = "video/*" if "finetune" in words else "video/trunk/*"
     if "davenet" in words:
         _davenet(config)
     if "paper" in words:
@@ -44,19 +45,22 @@ def get_config(variant: str = ""):
         config.system.jitter_form = "late"
         config.system.legacy_floor = True
         config.system.image_batch_norm = "batch"
+        config.init.freeze = "video/*" if own else ""
     if "small" in words:
         _small(config)
     return config
 
 
 def _recipe(config, captions: int, rows: int, epochs: int, lr: float) -> None:
-    """Adam, and 0.95 times the learning rate after every third epoch."""
+    """Adam, and 0.95 times the learning rate from the third epoch on, from the sixth, the ninth: the code counts them from 1."""
+    steps = captions // rows
     config.train.batch_size = rows
-    config.train.steps = epochs * (captions // rows)
+    config.train.steps = epochs * steps
     config.optimizer.lr = lr
     config.optimizer.schedule = "exponential"
     config.optimizer.decay_rate = 0.95
-    config.optimizer.decay_steps = 3 * (captions // rows)
+    config.optimizer.decay_steps = 3 * steps
+    config.optimizer.decay_early = steps
     config.optimizer.weight_decay = 2.5e-7  # half of PyTorch's 5e-7, whose gradient is not doubled
 
 

@@ -1,5 +1,8 @@
 """Small things to test with: configs, batches, variables, and videos that say which they are."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import media
 import ml_collections
 import numpy as np
@@ -19,16 +22,20 @@ _SMALL = {
 }
 
 
-def config(**changes) -> ml_collections.ConfigDict:
-    """A checked l3net config of 1/16 width, 32 pixels and half a second at 8 kHz; changes as `train__steps=3`."""
-    tree = configs.default("l3net").to_dict()
-    for path, value in (_SMALL | {name.replace("__", "."): value for name, value in changes.items()}).items():
-        section, name = path.split(".")
+def changed(tree: ml_collections.ConfigDict, changes: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A config with keys changed in place, "section.key" or "section__key" -> value, and checked."""
+    for path, value in changes.items():
+        section, name = path.replace("__", ".").split(".")
         assert name in tree[section], path
         tree[section][name] = value
-    made = ml_collections.ConfigDict(tree)
-    configs.check(made)
-    return made
+    configs.check(tree)
+    return tree
+
+
+def config(**changes) -> ml_collections.ConfigDict:
+    """A checked l3net config of 1/16 width, 32 pixels and half a second at 8 kHz; changes as `train__steps=3`."""
+    return changed(ml_collections.ConfigDict(configs.default("l3net").to_dict()), _SMALL | {
+        name.replace("__", "."): value for name, value in changes.items()})
 
 
 def batch(system, rows: int, seed: int = 0) -> dict[str, np.ndarray]:

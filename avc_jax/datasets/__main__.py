@@ -34,13 +34,10 @@ _OPTIONS = {"variant": _VARIANT, "table": _TABLE, "missing_budget": _BUDGET, "se
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(lambda: _run(argv))
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
 
-def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__, _FLAGS):
-        return
-    command.parse_flags(argv, _FLAGS)
+def _run() -> None:
     name, root, out = _NAME.value, _ROOT.value, _OUT.value
     if not name or not root:
         raise errors.ConfigError(f"--{'root' if name else 'name'} is missing: --name is one of {', '.join(_NAMES)}, and --root "

@@ -72,6 +72,9 @@ def decode(path: Path, stretch: files.Stretch = WHOLE) -> tuple[int, np.ndarray]
 
 
 def _configs(dataset: ModuleType) -> list[Config]:
+    """One for each variant; one in all of a set that is read in one way."""
+    if not dataset.VARIANTS:
+        return [Config(name="labels", description="The rows of labels.csv.")]
     return [Config(name=name, description=line, options={"variant": name}) for name, line in dataset.VARIANTS.items()]
 
 
@@ -86,6 +89,14 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First."}  # noqa: RUF012
     DATASET: ModuleType
+    FOLDER: str  # what has to lie in the folder
+
+    def __init_subclass__(cls, **kwargs):
+        if dataset := vars(cls).get("DATASET"):
+            page = dataset.__name__.rpartition(".")[2]
+            cls.MANUAL_DOWNLOAD_INSTRUCTIONS = f"{cls.FOLDER}; see docs/datasets/{page}.md."
+            cls.BUILDER_CONFIGS = _configs(dataset)
+        super().__init_subclass__(**kwargs)
 
     def _features(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -140,32 +151,27 @@ class _Videos(_Builder, skip_registration=True):  # type: ignore[call-arg]
 
 class Esc50(_Sounds):
     DATASET = esc50
-    BUILDER_CONFIGS = _configs(esc50)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder of ESC-50: meta/esc50.csv and audio/; see docs/datasets/esc50.md."
+    FOLDER = "The folder of ESC-50: meta/esc50.csv and audio/"
 
 
 class Dcase2013Scenes(_Sounds):
     DATASET = dcase2013_scenes
-    BUILDER_CONFIGS = _configs(dcase2013_scenes)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "scenes_stereo/ and scenes_stereo_testset/; see docs/datasets/dcase2013_scenes.md."
+    FOLDER = "scenes_stereo/ and scenes_stereo_testset/"
 
 
 class LabelledAudio(_Sounds):
     DATASET = labelled
-    BUILDER_CONFIGS = [Config(name="labels", description="The rows of labels.csv.")]  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Your sounds, and labels.csv with path, label, fold; see docs/datasets/labelled.md."
+    FOLDER = "Your sounds, and labels.csv with path, label, fold"
 
 
 class KineticsSounds(_Videos):
     DATASET = kinetics_sounds
-    BUILDER_CONFIGS = _configs(kinetics_sounds)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "annotations/ of Kinetics-400, and its videos; see docs/datasets/kinetics_sounds.md."
+    FOLDER = "annotations/ of Kinetics-400, and its videos"
 
 
 class FlickrSoundnet(_Videos):
     DATASET = flickr_soundnet
-    BUILDER_CONFIGS = _configs(flickr_soundnet)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "urls_public.txt and videos/; see docs/datasets/flickr_soundnet.md."
+    FOLDER = "urls_public.txt and videos/"
 
     def _features(self):
         return {name: feature for name, feature in super()._features().items() if name != "label"}
@@ -176,8 +182,7 @@ class FlickrSoundnet(_Videos):
 
 class LabelledMedia(_Videos):
     DATASET = labelled
-    BUILDER_CONFIGS = [Config(name="labels", description="The rows of labels.csv.")]  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Your videos, and labels.csv with path, label, split; see docs/datasets/labelled.md."
+    FOLDER = "Your videos, and labels.csv with path, label, split"
 
 
 class _Items(_Builder, skip_registration=True):  # type: ignore[call-arg]
@@ -239,8 +244,7 @@ class Howto100m(_Items):
     """References to films with features, and what is said in them when."""
 
     DATASET = howto100m
-    BUILDER_CONFIGS = [Config(name="features", description=howto100m.VARIANTS["features"])]  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Features beside each other, and a file of captions; see docs/datasets/howto100m.md."
+    FOLDER = "Features beside each other, and a file of captions"
 
     def _features(self):
         return super()._features() | {
@@ -253,42 +257,35 @@ class Howto100m(_Items):
 
 class Youcook2(_Clips):
     DATASET = youcook2
-    BUILDER_CONFIGS = _configs(youcook2)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/youcook2.md."
+    FOLDER = "The folder data/ of AVLnet's release"
 
 
 class Msrvtt(_Clips):
     DATASET = msrvtt
-    BUILDER_CONFIGS = _configs(msrvtt)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/msrvtt.md."
+    FOLDER = "The folder data/ of AVLnet's release"
 
 
 class Crosstask(_Clips):
     DATASET = crosstask
-    BUILDER_CONFIGS = _configs(crosstask)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/ of AVLnet's release; see docs/datasets/crosstask.md."
+    FOLDER = "The folder data/ of AVLnet's release"
 
 
 class YoucookJapanese(_Clips):
     DATASET = youcook_japanese
-    BUILDER_CONFIGS = _configs(youcook_japanese)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder data/YouCook_Japanese; see docs/datasets/youcook_japanese.md."
+    FOLDER = "The folder data/YouCook_Japanese"
 
 
 class PlacesAudio(_Captions):
     DATASET = places_audio
-    BUILDER_CONFIGS = _configs(places_audio)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "images/ of Places205, and the captions beside it; see docs/datasets/places_audio.md."
+    FOLDER = "images/ of Places205, and the captions beside it"
 
 
 class SpokenObjectnet50k(_Captions):
     name = "spoken_objectnet_50k"  # else spoken_objectnet50k
     DATASET = spoken_objectnet_50k
-    BUILDER_CONFIGS = _configs(spoken_objectnet_50k)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Spoken-ObjectNet-50k/ and objectnet-1.0/; see docs/datasets/spoken_objectnet_50k.md."
+    FOLDER = "Spoken-ObjectNet-50k/ and objectnet-1.0/"
 
 
 class Flickr8kAudio(_Captions):
     DATASET = flickr8k_audio
-    BUILDER_CONFIGS = _configs(flickr8k_audio)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "flickr_audio/ and the pictures and lists of Flickr8k; see docs/datasets/flickr8k_audio.md."
+    FOLDER = "flickr_audio/ and the pictures and lists of Flickr8k"

@@ -74,7 +74,7 @@ def _files(source: "ItemSource", item: "Item") -> list[Path]:
         return []
     if item.image:
         return [source.root / item.image, source.media / item.path]
-    tracks = (*source.streams, *(("spec",) if source.sounds == "spectrogram" else ()))
+    tracks = (*source.streams, *(("spec",) if source.sounds == "spectrogram" and not item.silent else ()))
     return [source.root / f"{item.stem}_{track}.npz" for track in tracks]
 
 

@@ -32,6 +32,9 @@ class Nearness(Protocol):
     def top(self, asked: np.ndarray, there: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """f32[q, k] scores and int[q, k] places among the candidates, the nearest first, at most as many as there are."""
 
+    def vectors(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """f32[m, D] queries and f32[m, D] items, of clips int[m], whose dot products are the scores."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Products:
@@ -47,6 +50,9 @@ class Products:
     def top(self, asked: np.ndarray, there: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         return nearest.Items(self.items[there], self.mesh).top(self.queries[asked], k)
 
+    def vectors(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.queries[clips], self.items[clips]
+
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
@@ -61,6 +67,9 @@ class Matrix:
         scores = self.scores[np.ix_(asked, there)]
         places = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, places, 1), places
+
+    def vectors(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.scores[np.ix_(clips, clips)], np.eye(len(clips), dtype=np.float32)
 
 
 def compared(comparison: Comparison, setting: Setting, features, network: Network, clips: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from avc_jax.data.images import Pictures, View, random_crops
 from avc_jax.data.moments import make_format
 from avc_jax.data.plan import Plan
 from avc_jax.evaluators.base import Network, Setting
+from avc_jax.evaluators.features import missing_rows
 from avc_jax.parallel import mesh as meshes
 
 Batches = Iterator[dict[str, np.ndarray]]
@@ -66,7 +67,8 @@ class Clips(Data):
         source = self._sources[split]
         table = self._features.clips(network, source, "transfer")
         label = np.array([self._class.get(source.clips[clip].label, -1) for clip in table.clip], np.int32)
-        return table.values["video"][label >= 0], label[label >= 0]
+        kept = (label >= 0) & ~missing_rows(table.values["video"])
+        return table.values["video"][kept], label[kept]
 
     def crops(self) -> Batches:
         config = self._setting.config

@@ -105,7 +105,7 @@ class Retrieval:
             found["directions"][self._direction(query, item)] = self._across(scores, ~lacks[query], ~lacks[item], table.clip)
         for k in ("1", "10"):  # numbers that can become curves
             found[f"recall_at_{k}"] = {name.replace(" ", "_"): value["recall"][k] for name, value in found["directions"].items()}
-        found |= self._by_class(found["directions"], values, table.clip)
+        found |= self._by_class(found["directions"], near, values, table.clip)
         if ("audio", "video") in near:
             found |= self._by_word(near["audio", "video"], ~(lacks["audio"] | lacks["video"]), table.clip)
         if network.name == "trained":
@@ -164,18 +164,19 @@ class Retrieval:
 
     # Classes and words -------------------------------------------------------------------------------------------------------
 
-    def _by_class(self, directions: dict[str, Found], values: dict[str, np.ndarray], clips: np.ndarray) -> Found:
+    def _by_class(self, directions: dict[str, Found], near: dict[tuple[str, str], Nearness], values: dict[str, np.ndarray],
+                  clips: np.ndarray) -> Found:
         """nDCG in every direction, and within each modality."""
-        plain = [name for name in values if "+" not in name]
         labels = np.array([self._setting.heldout.clips[clip].label for clip in clips], str)
         kept = np.flatnonzero((labels != "") & ~np.any([missing_rows(rows) for rows in values.values()], axis=0))
         if len(kept) > 1:
             of_clip = np.searchsorted(self._classes, labels[kept])
-            for query, item in [*self._setting.system.directions, *((name, name) for name in plain)]:
-                if query in values and item in values:
-                    directions.setdefault(self._direction(query, item), {}).update(graded.mean_ndcg(
-                        values[query][kept], values[item][kept], lambda block: self._relevance[of_clip[block]][:, of_clip],
-                        k=self._own.k, gain=self._own.gain, leave_out_own=query == item and not self._own.keep_query))
+            within = {(name, name): (rows[kept], rows[kept]) for name, rows in values.items() if "+" not in name}
+            across = {pair: scores.vectors(kept) for pair, scores in near.items()}
+            for (query, item), vectors in (across | within).items():
+                directions.setdefault(self._direction(query, item), {}).update(graded.mean_ndcg(
+                    *vectors, lambda block: self._relevance[of_clip[block]][:, of_clip], k=self._own.k, gain=self._own.gain,
+                    leave_out_own=query == item and not self._own.keep_query))
         return {"labelled": len(kept)}
 
     def _by_word(self, near: Nearness, there: np.ndarray, clips: np.ndarray) -> Found:

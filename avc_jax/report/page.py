@@ -1,21 +1,29 @@
-"""Puts the parts together and writes the page."""
+"""Puts the parts of a run's report together and writes the page."""
 
-import base64
-import contextlib
-import hashlib
-import os
-import tempfile
-import time
 from pathlib import Path
-from string import Template
 
-import avc_jax
-from avc_jax import errors
 from avc_jax.report import curves, dimensions, facts, localisation, pairs, retrieval, scores, space, transfer, units
+from avc_jax.report.frame import Section, frame, save
 from avc_jax.report.read import Run, read
 from avc_jax.report.text import esc
 
 NAME = "report.html"
+
+# Section -> heading, what links to it are called, and what writes it.
+_SECTIONS = {
+    "curves": ("Curves", "Curves", curves.section),
+    "scores": ("Scores, beside the untrained network", "Scores", scores.section),
+    "pairs": ("What it hears and sees", "What it hears and sees", pairs.section),
+    "transfer": ("Classes of sounds", "Classes of sounds", transfer.section),
+    "units": ("What single units respond to", "Units", units.section),
+    "space": ("What is near what", "Neighbours", space.section),
+    "localisation": ("Where in the frame the sound is", "Where the sound is", localisation.section),
+    "retrieval": ("What it finds", "What it finds", retrieval.section),
+    "dimensions": ("What single dimensions stand for", "Concepts", dimensions.section),
+    "data": ("Data", "Data", facts.data),
+    "config": ("Config", "Config", facts.config),
+    "reproduce": ("Reproduce", "Reproduce", facts.reproduce),
+}
 
 
 def write(workdir: str | Path) -> Path:
@@ -33,76 +41,13 @@ def write(workdir: str | Path) -> Path:
     return path
 
 
-def save(path: Path, page: str, remedy: str) -> None:
-    """Writes a page so that a reader sees the old one or the new one, never a part.
-
-    Raises:
-      CannotWriteError: it cannot be written; `remedy` says what to do.
-    """
-    try:
-        _replace(path, page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise errors.CannotWriteError(f"Cannot write {path}: {error.strerror or error}. {remedy}") from error
-
-
 def render(run: Run) -> str:
     """The whole page as HTML."""
     system, folder = (esc(name) for name in facts.names(run))
-    parts = {
-        "title": f"{system} on {folder}" if folder else system,
-        "heading": f"{system} on {folder}" if folder else system,
-        "system": "avc_jax",
-        "verdict": facts.verdict(run),
-        "figures": facts.figures(run),
-        "curves": curves.section(run),
-        "scores": scores.section(run),
-        "pairs": pairs.section(run),
-        "transfer": transfer.section(run),
-        "units": units.section(run),
-        "space": space.section(run),
-        "localisation": localisation.section(run),
-        "retrieval": retrieval.section(run),
-        "dimensions": dimensions.section(run),
-        "data": facts.data(run),
-        "config": facts.config(run),
-        "reproduce": facts.reproduce(run),
-        # Last: reading the pairs may add notes.
-        "notes": "".join(f"<p>{esc(note)}</p>" for note in run.notes),
-        "workdir": esc(run.workdir.resolve()),
-    }
-    return fill(_file("page.html"), parts)
-
-
-def fill(template: str, parts: dict[str, str]) -> str:
-    """A page of a template and its parts, with what every page has: looks, script, version and time."""
-    script, now = _file("page.js"), time.time()
-    return Template(template).substitute(
-        parts,
-        css=_file("page.css"),
-        js=script,
-        # The page's policy lets only this script run, whatever the data may hold.
-        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        version=esc(avc_jax.__version__),
-        time_iso=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        time=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(now)),
-    )
-
-
-def _file(name: str) -> str:
-    """A file that lies beside this one."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            # mkstemp makes files for their owner only; a report is for everyone who may read the folder.
-            os.fchmod(out.fileno(), 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    title = f"{system} on {folder}" if folder else system
+    links = "".join(f'<a href="#{name}">{link}</a>' for name, (_, link, _) in _SECTIONS.items())
+    top = f'{facts.verdict(run)}\n{facts.figures(run)}\n<nav aria-label="Contents">{links}</nav>'
+    sections = [Section(name, heading, part(run)) for name, (heading, _, part) in _SECTIONS.items()]
+    notes = "".join(f"<p>{esc(note)}</p>" for note in run.notes)  # last: reading the sections may add some
+    return frame(kind="training report", title=title, heading=title, top=top, sections=sections, notes=notes,
+                 origin=f'<code class="path">{esc(run.workdir.resolve())}</code>')

@@ -11,6 +11,7 @@ others; the exit code is then 65. Else they are those of avc_jax.main. docs/sear
 """
 
 import sys
+from collections.abc import Callable
 
 from absl import flags
 
@@ -54,20 +55,14 @@ _EXACT = flags.DEFINE_bool("exact", False, "Compare all windows, also of an inde
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(lambda: _run(argv))
+    if argv[1:2] == ["index"]:
+        return command.run_with([argv[0], *argv[2:]], __name__, _INDEX_FLAGS, lambda: _guarded(_make_index))
+    return command.run_with(argv, __name__, _FLAGS, lambda: _guarded(_ask))
 
 
-def _run(argv: list[str]) -> None:
-    indexing = argv[1:2] == ["index"]
-    values = _INDEX_FLAGS if indexing else _FLAGS
-    if command.show_help(argv, __name__, values):
-        return
-    command.parse_flags([argv[0], *argv[1 + indexing :]], values)
+def _guarded(run: Callable[[Guard], None]) -> None:
     with Guard() as guard:
-        if indexing:
-            _make_index(guard)
-        else:
-            _ask(guard)
+        run(guard)
 
 
 def _make_index(guard: Guard) -> None:

@@ -82,6 +82,7 @@ class _Reader:
             config.data.update(source="features", root=str(folder), manifest="", captions="", word_vectors="")
         self._source = open_items(config)
         assert isinstance(self._source, ItemSource)
+        self._silent = {item.path for item in self._source.items if item.silent}
         self._network, self._folder, self._form = network, folder, make_format(config)
         wanted = {name: feature for name, feature in network.stored.items() if feature.modality != "text"}
         self._fields = fields.make(self._source, self._form, wanted)
@@ -94,7 +95,7 @@ class _Reader:
         Raises:
           BadMedia: it cannot be read.
         """
-        item = Item(name, 0, "", "", -math.inf, math.inf, film=True)
+        item = Item(name, 0, "", "", -math.inf, math.inf, film=True, silent=name in self._silent)
         with Film(self._source, item, self._clock) as film:
             taken = list(self._windows(film.frames))
             rows: dict[str, np.ndarray] = {}

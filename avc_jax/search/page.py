@@ -11,7 +11,7 @@ from avc_jax import audio, errors
 from avc_jax.data import still
 from avc_jax.data.decode import MediaFile
 from avc_jax.report import media
-from avc_jax.report.page import fill, save
+from avc_jax.report.frame import Section, frame, save
 from avc_jax.report.text import count, esc, missing, plural
 from avc_jax.search.ask import Answer, Hit, Question
 from avc_jax.search.index import Index
@@ -52,16 +52,11 @@ def write(path: str, index: Index, asked: Question, answer: Answer, config: Any,
     name = esc(" + ".join(part for part in (os.path.basename(asked.path), asked.words and f"\N{LEFT DOUBLE QUOTATION MARK}"
                                             f"{asked.words}\N{RIGHT DOUBLE QUOTATION MARK}") if part))
     cards = "".join(sheet.card(number, hit) for number, hit in enumerate(answer.hits, 1))
-    parts = {
-        "title": f"Like {name}",
-        "heading": f"What is like {name}",
-        "figures": _figures(index, answer),
-        "question": sheet.question(),
-        "answer": f'<p>{told(index, answer)}</p>{sheet.scale.legend()}<div class="pairs">{cards}</div>',
-        "index": esc(os.path.abspath(folder)),
-    }
-    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    save(Path(path), fill(template, parts), "Name another file for --page.")
+    found = f'<p>{told(index, answer)}</p>{sheet.scale.legend()}<div class="pairs">{cards}</div>'
+    page = frame(kind="search", title=f"Like {name}", heading=f"What is like {name}", top=_figures(index, answer),
+                 sections=[Section("question", "The question", sheet.question()), Section("answer", "The nearest files", found)],
+                 origin=f'the index <code class="path">{esc(os.path.abspath(folder))}</code>')
+    save(Path(path), page, "Name another file for --page.")
 
 
 def told(index: Index, answer: Answer) -> str:

@@ -15,12 +15,17 @@ def make_schedule(config) -> optax.Schedule:
     after = {
         "constant": lambda: optax.constant_schedule(own.lr),
         "cosine": lambda: optax.cosine_decay_schedule(own.lr, max(1, steps - own.warmup_steps)),
-        "exponential": lambda: optax.exponential_decay(own.lr, own.decay_steps, own.decay_rate, staircase=True),
+        "exponential": lambda: _staircase(own),
     }[own.schedule]()
     if not own.warmup_steps:
         return after
     warmup = optax.linear_schedule(0.0, own.lr, own.warmup_steps)
     return optax.join_schedules([warmup, after], [own.warmup_steps])
+
+
+def _staircase(own) -> optax.Schedule:
+    decay = optax.exponential_decay(own.lr, own.decay_steps, own.decay_rate, staircase=True)
+    return lambda step: decay(step + own.decay_early)
 
 
 def make_optimizer(config) -> optax.GradientTransformation:

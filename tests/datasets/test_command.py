@@ -1,24 +1,14 @@
 """python -m avc_jax.datasets: what it prints and writes, and how it ends."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import layouts
 import pytest
+from end_to_end import here
 
 from avc_jax.datasets import kinetics_sounds, manifest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def run(*args, expect=0) -> str:
-    done = subprocess.run([sys.executable, "-m", "avc_jax.datasets", *map(str, args)], cwd=ROOT, text=True, check=False,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.returncode == expect, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
+    return here.call("avc_jax.datasets.__main__", *args, expect=expect)
 
 
 def test_manifest_is_written_with_counts_and_what_is_missing_is_told(tmp_path):

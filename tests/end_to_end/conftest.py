@@ -1,10 +1,13 @@
 """What the end-to-end tests share: a folder of videos, a cache of compiled programs, one finished run."""
 
+import csv
 import os
 
 import media
 import pytest
 from end_to_end import command
+
+from avc_jax.data.rendered import render_folder
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,18 @@ def finished(videos, cache, tmp_path_factory):
     command.run(cache, *command.TINY, f"--workdir={workdir}", f"--config.data.root={videos}", "--config.train.steps=60",
                 "--config.train.checkpoint_every=7", "--config.train.evaluate_every=20")
     return workdir
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """64 small rendered clips; a manifest holds half of them out, and puts the 16 classes together to four."""
+    folder = tmp_path_factory.mktemp("rendered")
+    render_folder(folder, num_clips=64, size=(48, 40), seconds=1.6, fps=5.0, workers=0)
+    with open(folder / "manifest.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({row["label"] for row in rows})
+    four = [(row["path"], "train" if place < 32 else "test", "abcd"[names.index(row["label"]) // 4])
+            for place, row in enumerate(rows)]
+    with open(folder / "four.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("path", "split", "label"), *four])
+    return folder

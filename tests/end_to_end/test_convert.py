@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 import torchfile
-from end_to_end import command
+from end_to_end import command, here
 from published.test_tables import arrays_of, smaller
 
-from avc_jax import convert, errors, model, systems
+from avc_jax import errors, model, systems
 from avc_jax.published import make, translate
 from avc_jax.published.read import read
 from avc_jax.published.table import torch_counters
@@ -87,8 +87,8 @@ def test_it_embeds_sounds_and_refuses_what_it_has_no_half_for(converted):
         net.system.score(net.variables, {"waveform": waveform})
 
 
-def test_exporting_it_keeps_what_it_lacks(converted, cache, tmp_path):
-    command.run(cache, f"--checkpoint={converted[1]}", f"--out={tmp_path / 'out'}", module="avc_jax.export")
+def test_exporting_it_keeps_what_it_lacks(converted, tmp_path):
+    here.call("avc_jax.export", f"--checkpoint={converted[1]}", f"--out={tmp_path / 'out'}")
     again, net = model.load(tmp_path / "out"), model.load(converted[1])
     assert again.missing_modalities == ("video",)
     waveform = np.ones((1, 48000), np.int16)
@@ -96,9 +96,8 @@ def test_exporting_it_keeps_what_it_lacks(converted, cache, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["again.pth", "again.safetensors"])
-def test_the_published_file_comes_back_bit_by_bit(converted, cache, tmp_path, name):
-    said = command.run(cache, f"--checkpoint={converted[1]}", f"--to={KIND}", f"--out={tmp_path / name}",
-                       module="avc_jax.convert")
+def test_the_published_file_comes_back_bit_by_bit(converted, tmp_path, name):
+    said = here.call("avc_jax.convert", f"--checkpoint={converted[1]}", f"--to={KIND}", f"--out={tmp_path / name}")
     assert f"Written and read back: {tmp_path / name}. It is loaded by" in said
     assert "Not in it, as the reader makes them itself (strict=False in PyTorch): speclayer.dft_real_kernels" in said
     given, found = published(), read(tmp_path / name)
@@ -148,11 +147,10 @@ def test_published_networks_come_back_with_what_they_never_use(system, kind):
     ({"out": "net.onnx"}, "ends in .safetensors, .npz, .pt"), ({"out": "net.h5"}, "HDF5 is for checkpoints of Keras alone"),
     ({"system": "l3net"}, "--system=l3net is for reading a published file"),
 ], ids=lambda value: str(value) if isinstance(value, dict) else "")
-def test_what_cannot_be_published_is_refused_in_words(converted, tmp_path, capsys, monkeypatch, flags, words):
+def test_what_cannot_be_published_is_refused_in_words(converted, tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
     given = {"checkpoint": str(converted[1]), "to": KIND, "out": "out.pt"} | flags
-    assert convert.main(["convert", *(f"--{name}={value}" for name, value in given.items())]) == 64
-    assert words in capsys.readouterr().err
+    assert words in here.call("avc_jax.convert", *(f"--{name}={value}" for name, value in given.items()), expect=64)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,20 +168,18 @@ def test_a_network_of_other_sizes_is_no_published_one(tmp_path):
     ({"source": "nowhere.h5"}, 66, "nowhere.h5: there is no such file"),
     ({"kind": "openl3"}, 64, "openl3_audio_mel256"), ({"kind": "openl3_image"}, 64, "is no openl3_image"),
 ], ids=lambda value: str(value) if isinstance(value, dict) else "")
-def test_a_wrong_flag_is_refused_in_words(converted, cache, tmp_path, flags, code, words):
+def test_a_wrong_flag_is_refused_in_words(converted, tmp_path, flags, code, words):
     given = {"system": "l3net", "source": str(converted[0]), "out": str(tmp_path / "out")} | flags
-    said = command.run(cache, *(f"--{name}={value}" for name, value in given.items()), module="avc_jax.convert", expect=code)
-    assert words in said
+    assert words in here.call("avc_jax.convert", *(f"--{name}={value}" for name, value in given.items()), expect=code)
     assert not (tmp_path / "out").exists()
 
 
-def test_arrays_that_do_not_fit_are_named_and_nothing_is_written(cache, tmp_path):
+def test_arrays_that_do_not_fit_are_named_and_nothing_is_written(tmp_path):
     arrays = published()
     arrays["conv2d_3.wieght"] = arrays.pop("conv2d_3.weight")
     arrays["conv2d_5.weight"] = arrays["conv2d_5.weight"][:, :, 0]
     path = torchfile.write(tmp_path / "torchopenl3_mel128.pth", arrays)
-    said = command.run(cache, "--system=l3net", f"--source={path}", f"--out={tmp_path / 'out'}", module="avc_jax.convert",
-                       expect=64)
+    said = here.call("avc_jax.convert", "--system=l3net", f"--source={path}", f"--out={tmp_path / 'out'}", expect=64)
     for words in ("is no torchopenl3_mel128: 3 of the arrays do not fit",
                   "missing: conv2d_3.weight. Did you mean conv2d_3.wieght?",
                   "extra: conv2d_3.wieght, float32[128, 64, 3, 3]",

@@ -9,26 +9,9 @@ import numpy as np
 import pytest
 from end_to_end import command
 
-from avc_jax.data.rendered import render_folder
-
 pytestmark = pytest.mark.slow
 
 NAMES = ("avc", "transfer", "clustering", "concepts")
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    """64 small rendered clips; a manifest holds half of them out, and puts the 16 classes together to four."""
-    folder = tmp_path_factory.mktemp("rendered")
-    render_folder(folder, num_clips=64, size=(48, 40), seconds=1.6, fps=5.0, workers=0)
-    with open(folder / "manifest.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = sorted({row["label"] for row in rows})
-    four = [(row["path"], "train" if place < 32 else "test", "abcd"[names.index(row["label"]) // 4])
-            for place, row in enumerate(rows)]
-    with open(folder / "four.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("path", "split", "label"), *four])
-    return folder
 
 
 @pytest.fixture(scope="module")

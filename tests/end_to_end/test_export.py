@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from end_to_end import command
+from end_to_end import command, here
 
 from avc_jax import model
 
@@ -73,24 +73,24 @@ def test_the_card_says_what_the_run_knows(exported, finished):
 
 
 @pytest.mark.slow
-def test_an_export_of_an_export_knows_the_run(exported, cache, tmp_path):
+def test_an_export_of_an_export_knows_the_run(exported, tmp_path):
     out, _ = exported
     for _ in range(2):  # the second replaces the first
-        command.run(cache, f"--checkpoint={out}", f"--out={tmp_path / 'again'}", "--formats=safetensors", module=EXPORT)
+        here.call(EXPORT, f"--checkpoint={out}", f"--out={tmp_path / 'again'}", "--formats=safetensors")
     first, second = (json.loads((folder / "model.json").read_text()) for folder in (out, tmp_path / "again"))
     assert second.pop("formats").keys() == {"safetensors"} != first.pop("formats").keys()
     assert second == first
     assert (tmp_path / "again" / "variables.safetensors").read_bytes() == (out / "variables.safetensors").read_bytes()
-    printed = command.run(cache, f"--checkpoint={tmp_path / 'again'}", f"--out={tmp_path / 'more'}", module=EXPORT, expect=66)
+    printed = here.call(EXPORT, f"--checkpoint={tmp_path / 'again'}", f"--out={tmp_path / 'more'}", expect=66)
     assert "without the format orbax" in printed
 
 
-def test_an_export_refuses_to_replace_what_is_no_export(finished, cache, tmp_path):
+def test_an_export_refuses_to_replace_what_is_no_export(finished, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    printed = command.run(cache, f"--checkpoint={finished}", f"--out={tmp_path}", module=EXPORT, expect=64)
+    printed = here.call(EXPORT, f"--checkpoint={finished}", f"--out={tmp_path}", expect=64)
     assert "no model folder" in printed and (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_an_export_of_nothing_is_a_clear_error(cache, tmp_path):
-    printed = command.run(cache, f"--checkpoint={tmp_path}", f"--out={tmp_path / 'x'}", module=EXPORT, expect=66)
+def test_an_export_of_nothing_is_a_clear_error(tmp_path):
+    printed = here.call(EXPORT, f"--checkpoint={tmp_path}", f"--out={tmp_path / 'x'}", expect=66)
     assert "config.json" in printed

@@ -1,6 +1,5 @@
 """A system of features, long sounds and no score trains, resumes, evaluates and reports on items, by the loop of all systems."""
 
-import contextlib
 import json
 
 import jax
@@ -8,15 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from data.items import made
+from end_to_end import here
 
 from avc_jax import systems
-from avc_jax.data import sources
 from avc_jax.systems.base import Feature, System
-from avc_jax.train.guard import Guard
-from avc_jax.train.loop import train
-from avc_jax.train.results import evaluate_checkpoint
-from avc_jax.train.run import Run
-from avc_jax.train.workdir import Workdir
 
 UNITS = 8
 
@@ -68,12 +62,7 @@ def small(monkeypatch):
 def run(config, folder, steps: int, *, evaluate_only: bool = False) -> tuple[dict, str]:
     """results.json of a run, and what is on its page."""
     config.train.steps = steps
-    with Guard() as guard, contextlib.closing(Workdir(str(folder))) as workdir:
-        source = sources.open_source(config)
-        workdir.claim(config, source.sha256())
-        with contextlib.closing(Run(config, workdir, source, guard, "a test")) as parts:
-            (evaluate_checkpoint if evaluate_only else train)(parts)
-    return json.loads((folder / "results.json").read_text()), (folder / "report.html").read_text()
+    return here.run(config, folder, evaluate_only=evaluate_only), (folder / "report.html").read_text()
 
 
 def small_run(config):

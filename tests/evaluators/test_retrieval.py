@@ -12,7 +12,7 @@ from evaluators import asking, brute
 
 from avc_jax import errors, systems
 from avc_jax.data.sources import Clip, Source
-from avc_jax.evaluators import nearness, retrieval
+from avc_jax.evaluators import graded, nearness, retrieval
 from avc_jax.systems.base import Comparison, Feature
 
 
@@ -168,12 +168,16 @@ def test_what_is_compared_otherwise_is_ranked_by_that(tmp_path, monkeypatch):
             return {name: np.asarray(value) for name, value in self._setting.system.maps({}, batch).items()}
 
     config = tiny.config(system__head="ave", retrieval__shown=0)
-    setting = asking.setting(tmp_path, source_of([""] * 20), train=source_of([]), config=config, asked=system, devices=None)
+    setting = asking.setting(tmp_path, source_of(["a", "b"] * 10), train=source_of([]), config=config, asked=system,
+                             devices=None)
     found = retrieval.make(setting, Sides(None))(asking.network())["directions"]
     scores = np.array([[(place.reshape(-1, 5) @ moment[:count].T).max() for moment, count in zip(moments, length, strict=True)]
                        for place in places])
     for direction, wanted in (("video to sound", scores), ("sound to video", scores.T)):
         assert found[direction]["recall"] == pytest.approx(brute.recalls(brute.ranks(wanted, np.arange(20), "average"), 20))
+        relevance = (np.arange(20)[:, None] % 2 == np.arange(20) % 2).astype(float)
+        gained = graded.ndcg(wanted, relevance, config.retrieval.k, config.retrieval.gain)
+        assert found[direction]["ndcg"] == pytest.approx(gained.mean())
 
 
 # Subsets ------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,18 +73,21 @@ class Vectors:
         allowed = max(1e-4, 10 * self._rounding(f"out/{name}#stats")) * np.abs(wanted[3:]).max()
         np.testing.assert_allclose([wide.min(), wide.max()], wanted[3:], rtol=0, atol=max(allowed, atol), err_msg=name)
 
-    def check_gradients(self, model: str, found: dict[str, np.ndarray], elements: float = 0.05) -> None:
+    def check_gradients(self, model: str, found: dict[str, np.ndarray], elements: float = 0.05, norms: float = 1e-2,
+                        steady: Callable[[str], bool] = lambda name: False) -> None:
         """Compares gradients, name -> array in the published layout: the norm of each, and elements of some.
 
         Args:
           model: whose they are.
           found: ours.
-          elements: how far an element may be off, as a share of the largest. Units of ReLU and pools that rounding flips move
-            elements by some percent, and norms by less than a hundredth (vectors/README.md, section 3).
+          elements, norms: how far an element may be off, as a share of the largest, and a norm. Units of ReLU and pools that
+            rounding flips move elements by some percent, and norms by less than a hundredth (vectors/README.md, section 3).
+          steady: which names have no such unit above them; their norms are compared to 1e-4.
         """
         names = self.meta["models"][model]["grad_names"]
-        norms = {name: np.linalg.norm(found[name].astype(np.float64)) for name in names}
-        self.check_norms(f"grad/{model}#norms", names, norms, share=1e-2)
+        own = {name: np.linalg.norm(found[name].astype(np.float64)) for name in names}
+        share = np.array([1e-4 if steady(name) else norms for name in names])
+        self.check_norms(f"grad/{model}#norms", names, own, share)
         for key in self._arrays.files:
             if key.startswith(f"grad/{model}:"):
                 flat = found[key.partition(":")[2]].reshape(-1)
@@ -105,8 +109,9 @@ class Vectors:
     def _rounding(self, key: str) -> float:
         return (self.meta.get("rounding") or {}).get(key, 0.0)
 
-    def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray], share: float = 1e-4) -> None:
-        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to `share` of each (at least of 1e-3 of the largest).
+    def check_norms(self, key: str, names: list[str], found: dict[str, np.ndarray], share: float | np.ndarray = 1e-4) -> None:
+        """Compares numbers per array, L2 norms f[n] or sums f[n, 2], to `share` of each (at least of 1e-3 of the largest); it may
+        be another one for each array, f[n].
 
         Where theirs is NaN, the loss does not reach the array: ours has to be 0.
         """
@@ -114,7 +119,8 @@ class Vectors:
         ours = np.array([found[name] for name in names])
         assert (ours[np.isnan(wanted)] == 0).all(), key
         wanted = np.where(np.isnan(wanted), 0.0, wanted)
-        allowed = max(share, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), 1e-3 * np.nanmax(np.abs(wanted), axis=0))
+        least = 1e-3 * np.nanmax(np.abs(wanted), axis=0)
+        allowed = np.maximum(share, 10 * self._rounding(key)) * np.maximum(np.abs(wanted), least)
         worst = np.nanargmax(np.abs(ours - wanted) / allowed)
         assert (np.abs(ours - wanted) <= allowed).all(), f"{key}: {names[worst // wanted[0].size]}"
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import av
 import media
@@ -25,13 +26,9 @@ NAMES = ("a/00.mp4", "a/01.mp4", "02.mp4")
 
 def save(folder, seed: int = 0, **changes):
     """A model folder of a small AVLnet."""
-    config = configs.default("avlnet")
     small = {"system__trunk_width": 1 / 32, "system__embedding": 8, "system__video_width": 2 * WIDTH, "data__window_s": WINDOW_S,
              "data__max_words": 4, "data__sound": "spectrogram"}
-    for path, value in (small | changes).items():
-        section, key = path.split("__")
-        config[section][key] = value
-    configs.check(config)
+    config = tiny.changed(configs.default("avlnet"), small | changes)
     system = systems.make(config)
     return model.save(folder, model.Model(config, system, tiny.variables(system, seed), 5))
 
@@ -126,9 +123,15 @@ def test_videos_ask_with_their_sound_as_the_network_takes_no_frames(indexed, fol
         ask.question(network, "", None, None, lambda: None, Words("mix well"))
 
 
-def test_bad_films_are_told_and_the_others_found(folder, tmp_path):
-    import shutil
+def test_a_film_without_a_spectrogram_is_found_by_its_picture(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "features")
+    (copy / "02_spec.npz").unlink()
+    index = refresh(tmp_path / "index", save(tmp_path / "net"), copy)
+    assert not any(file.failures for file in index.files)
+    assert set(index.rows["video"].file.tolist()) == {0, 1, 2} and set(index.rows["audio"].file.tolist()) == {0, 1}
 
+
+def test_bad_films_are_told_and_the_others_found(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "features")
     (copy / "a" / "00_3d.npz").write_bytes(b"nothing")
     (copy / "02_2d.npz").unlink()

@@ -6,25 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from avc_jax import audio, errors, losses, systems
 from avc_jax import config as configs
 from avc_jax.parallel import mesh as meshes
 from avc_jax.systems import avlnet, base
 
-SMALL = {"system.trunk_width": 1 / 16, "system.embedding": 16, "system.video_width": 12, "data.window_s": 0.64,
-         "data.max_words": 5, "data.sound": "spectrogram"}
+SMALL = {"system__trunk_width": 1 / 16, "system__embedding": 16, "system__video_width": 12, "data__window_s": 0.64,
+         "data__max_words": 5, "data__sound": "spectrogram"}
 ROWS = 8
 
 
 def made(**changes) -> base.System:
     """The system of the default config with keys changed, as `system__variant="tri"`."""
-    config = configs.default("avlnet")
-    for path, value in changes.items():
-        section, key = path.split("__")
-        config[section][key] = value
-    configs.check(config)
-    return systems.make(config)
+    return systems.make(tiny.changed(configs.default("avlnet"), changes))
 
 
 def small(**changes) -> base.System:
@@ -32,7 +28,7 @@ def small(**changes) -> base.System:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(avlnet, "WIDTHS", (128, 256))
         patch.setattr(avlnet, "DEPTHS", (1,))
-        return made(**{path.replace(".", "__"): value for path, value in SMALL.items()} | changes)
+        return made(**SMALL | changes)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from avc_jax import config as configs
 from avc_jax import errors, systems
@@ -13,19 +14,14 @@ from avc_jax.nn import matchmap, resnet
 from avc_jax.parallel import mesh as meshes
 from avc_jax.systems import base, spoken_objectnet
 
-SMALL = {"system.audio_width": 1 / 16, "system.image_width": 1 / 8, "system.image_depth": 18, "data.window_s": 0.96,
-         "data.frame_size": 48, "data.frame_short_side": 56, "data.sound": "spectrogram", "data.source": "features"}
+SMALL = {"system__audio_width": 1 / 16, "system__image_width": 1 / 8, "system__image_depth": 18, "data__window_s": 0.96,
+         "data__frame_size": 48, "data__frame_short_side": 56, "data__sound": "spectrogram", "data__source": "features"}
 ROWS = 8
 
 
 def made(**changes) -> base.System:
     """The system of the default config with keys changed, as `system__similarity="misa"`."""
-    config = configs.default("spoken_objectnet")
-    for path, value in changes.items():
-        section, key = path.split("__")
-        config[section][key] = value
-    configs.check(config)
-    return systems.make(config)
+    return systems.make(tiny.changed(configs.default("spoken_objectnet"), changes))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +37,7 @@ def small(**changes) -> base.System:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spoken_objectnet, "WIDTHS", (128, 256, 512))
         patch.setattr(spoken_objectnet, "DEPTHS", (1, 1))
-        return made(**{path.replace(".", "__"): value for path, value in SMALL.items()} | changes)
+        return made(**SMALL | changes)
 
 
 @functools.cache

@@ -97,6 +97,11 @@ def test_exponential_schedule_is_a_staircase():
     assert [rate(step) for step in (0, 15, 16, 31, 32)] == pytest.approx([1, 1, 0.94, 0.94, 0.94**2], rel=1e-5)
 
 
+def test_exponential_schedule_of_code_that_counts_epochs_from_1_begins_to_fall_an_epoch_early():
+    rate = rates(lr=1.0, schedule="exponential", decay_rate=0.95, decay_steps=30, decay_early=10)
+    assert [rate(step) for step in (0, 19, 20, 49, 50)] == pytest.approx([1, 1, 0.95, 0.95, 0.95**2], rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["constant", "cosine", "exponential"])
 def test_warm_up_is_linear_from_zero_and_then_the_schedule_begins(kind):
     rate = rates(lr=0.4, schedule=kind, warmup_steps=20, decay_steps=10)

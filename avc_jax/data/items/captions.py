@@ -87,8 +87,9 @@ def find_all(root: Path, names: str, setting: str) -> list[Path]:
     return [find(root, name.strip(), setting) for name in names.split(",")]
 
 
-def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str]]:
-    """Video -> its captions, of those videos that are wanted; and the names of the others.
+def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str], list[str]]:
+    """Video -> its captions, of those videos that are wanted; the names of the others; and, once for each of their captions that
+    ends before it begins and is left out, the names of wanted ones.
 
     Args:
       path: a pickle or JSON of {video: {"start": [...], "end": [...], "text": [...]}} (HowTo100M's), or a CSV of video, start_s,
@@ -105,11 +106,23 @@ def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str]]:
             tree = json.loads(path.read_bytes()) if path.suffix == ".json" else plain_pickle.read(path)
         if not isinstance(tree, Mapping):
             raise ValueError(f"found a {type(tree).__name__}")
-        found = {str(name): Captions(row["start"], row["end"], row["text"]) for name, row in tree.items() if str(name) in wanted}
-        return found, [str(name) for name in tree if str(name) not in wanted]
+        backwards: list[str] = []
+        found = {str(name): _in_order(str(name), row, backwards) for name, row in tree.items() if str(name) in wanted}
+        return found, [str(name) for name in tree if str(name) not in wanted], backwards
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise errors.DataError(f"{path} cannot be read as captions ({type(error).__name__}: {error}); expected, for each video, "
                                "lists start, end and text of one length.") from error
+
+
+def _in_order(name: str, row: Any, backwards: list[str]) -> Captions:
+    """The captions of a video, but for those that end before they begin; for each of these its name is noted."""
+    try:
+        said = [(float(start), float(end), text) for start, end, text in zip(row["start"], row["end"], row["text"], strict=True)]
+        kept = [one for one in said if not one[1] < one[0]]
+        backwards += [name] * (len(said) - len(kept))
+        return Captions(*zip(*kept, strict=True))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{name}: {type(error).__name__}: {error}") from error
 
 
 def _from_csv(path: Path) -> dict[str, dict[str, list[str]]]:

@@ -86,7 +86,10 @@ class Spectrogram:
                                                      f"expected {self.bands}.")
             for row, window in enumerate(taken.windows):
                 first, lengths[row] = windows.sound_frames(window, stored.shape[1], self.frames)
-                values[row, :, : lengths[row]] = stored[:, first : first + lengths[row]]
+                with np.errstate(over="ignore"):
+                    values[row, :, : lengths[row]] = stored[:, first : first + lengths[row]]
+            if not np.isfinite(values).all():
+                raise errors.BadMedia("damaged", f"{taken.film.item.stem}: its spectrogram holds what is no number of float16.")
         return {"spectrogram": values, "spectrogram_length": lengths}
 
 

@@ -57,9 +57,18 @@ class Film:
         return max((round(windows.FRAMES_PER_S * len(self.rows(name)) / RATES_HZ[name]) for name in self._source.streams),
                    default=0)
 
+    def check(self) -> None:
+        """Raises BadMedia if it has ended where the item begins."""
+        begin, length = self.item.start_s, self.frames if self.item.start_s > 0 else 0
+        if length and windows.FRAMES_PER_S * begin >= length:
+            raise errors.BadMedia("too_short", f"It ends after {length / windows.FRAMES_PER_S:.2f} s, and the clip begins at "
+                                               f"{begin:g} s.")
+
     @functools.cached_property
     def spectrogram(self) -> np.ndarray | None:
-        """float[bands, frames] as it is stored; None where a clip has no sound."""
+        """float[bands, frames] as it is stored; None where there is no sound."""
+        if self.item.silent:
+            return None
         if self.item.arrays is not None:
             return self.item.arrays.get("spectrogram")
         found, _ = read_npz(self._source.root / f"{self.item.stem}_spec.npz", "arr_0")
@@ -173,14 +182,16 @@ class Film:
         return self._with_text(windows.window_at(start, frames)) if start > 0 else self.whole(None)
 
     def around_caption(self, draw: float, min_s: float) -> windows.Window:
-        """A random caption, with its neighbours until it is long enough."""
-        said = self.item.captions
-        if not said.are_timed:
+        """A random caption of the item's stretch, with its neighbours until it is long enough."""
+        said, stretch = self.item.captions, (self.item.start_s, self.item.end_s)
+        own = np.flatnonzero((said.start_s < stretch[1]) & (said.end_s > stretch[0]))
+        if not said.are_timed or not len(own):
             raise errors.BadMedia("no_captions", "It has no captions that say when; see config.data.captions.")
-        anchor = min(int(draw * len(said)), len(said) - 1)
-        begin, end, joined = windows.grow(said.start_s.tolist(), said.end_s.tolist(), anchor, min_s)
+        anchor = min(int(draw * len(own)), len(own) - 1)
+        starts, ends = (times_s[own].clip(*stretch).tolist() for times_s in (said.start_s, said.end_s))
+        begin, end, joined = windows.grow(starts, ends, anchor, min_s)
         texts = said.texts
-        return windows.Window(begin, end, begin, end, " ".join(texts[place] for place in joined))
+        return windows.Window(begin, end, begin, end, " ".join(texts[own[place]] for place in joined))
 
     def _with_text(self, window: windows.Window) -> windows.Window:
         said = self.item.captions

@@ -4,6 +4,7 @@ Pictures with spoken captions are in `spoken`.
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,8 +102,37 @@ def _films(config, root: Path, rows: Sequence[Mapping[str, str]], media: Path) -
         split = row.get("split") or sources.hashed_split(row["path"], data.split_fractions)
         items.append(Item(row["path"], names[row["path"]], split, row.get("label") or "", *sources.stretch_of(dict(row)),
                           film=True, captions=said))
-    return ItemSource(root, tuple(items), data.source, data.sound, tuple(data.streams.split("+")), media=media,
-                      clip_choice=data.clip_choice, min_clip_s=data.min_clip_s, notes_found=notes)
+    streams = tuple(data.streams.split("+"))
+    if data.sound == "spectrogram":
+        items, silent = _with_silence(root, items, streams)
+        notes += silent
+    return ItemSource(root, tuple(items), data.source, data.sound, streams, media=media, clip_choice=data.clip_choice,
+                      min_clip_s=data.min_clip_s, notes_found=notes)
+
+
+def _with_silence(root: Path, items: Sequence[Item], streams: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
+    """The same items, of which those that have features and no spectrogram are silent; and a note on them.
+
+    Raises:
+      MissingInputError: all of them are.
+    """
+    @functools.cache  # a folder may hold many films
+    def names(folder: Path) -> frozenset[str]:
+        return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+
+    def is_silent(item: Item) -> bool:
+        parent, name = os.path.split(root / item.stem)
+        found = names(Path(parent))
+        return f"{name}_spec.npz" not in found and any(f"{name}_{stream}.npz" in found for stream in streams)
+
+    marked = [dataclasses.replace(item, silent=True) if is_silent(item) else item for item in items]
+    films = sorted({item.path for item in marked if item.silent})
+    if marked and all(item.silent for item in marked):
+        raise errors.MissingInputError(f"config.data.root={root}: none of the {len(films)} films has a spectrogram, such as "
+                                       f"{marked[0].stem}_spec.npz; make them with python -m avc_jax.features --spectrograms, or "
+                                       "read sounds from the videos (config.data.sound=waveform).")
+    return marked, (f"{len(films)} of the {len({item.path for item in marked})} films have no spectrogram and count as silent, "
+                    f"such as {films[0]}.",) if films else ()
 
 
 def _captions(config, root: Path, paths: Iterable[str]) -> tuple[dict[str, captions.Captions], tuple[str, ...]]:
@@ -113,7 +143,7 @@ def _captions(config, root: Path, paths: Iterable[str]) -> tuple[dict[str, capti
     called = {path: (path, os.path.splitext(path)[0], os.path.splitext(os.path.basename(path))[0], os.path.basename(path))
               for path in paths}
     file = captions.find(root, config.data.captions, "config.data.captions")
-    found, strangers = captions.read(file, {name for own in called.values() for name in own})
+    found, strangers, backwards = captions.read(file, {name for own in called.values() for name in own})
     chosen = {path: next((name for name in own if name in found), None) for path, own in called.items()}
     table = {path: found[name] for path, name in chosen.items() if name is not None}
     lacking = [path for path in called if path not in table]
@@ -122,6 +152,9 @@ def _captions(config, root: Path, paths: Iterable[str]) -> tuple[dict[str, capti
     if strangers:
         notes.append(f"{config.data.captions} has captions of {len(strangers)} videos that are not in the list and are left out, "
                      f"such as {strangers[0]}.")
+    if backwards:
+        notes.append(f"{config.data.captions} has {len(backwards)} captions that end before they begin and are left out, such as "
+                     f"one of {backwards[0]}.")
     return table, tuple(notes)
 
 
@@ -148,10 +181,9 @@ def _open_pickles(config, root: Path) -> ItemSource:
         film = name[:_YOUTUBE] if len(name) > _YOUTUBE else name
         arrays = _arrays_of(record, streams, f"{path}, record {name}")
         silent += "spectrogram" not in arrays
-        said = record.get("caption") or ()
-        said = [said] if isinstance(said, str) else [str(text) for text in said]
+        said = _texts(record.get("caption"), f"{path}, record {name}")
         split = split or sources.hashed_split(film, data.split_fractions)
-        items.append(Item(name, films.setdefault(film, len(films)), split, str(record.get("label", "")),
+        items.append(Item(name, films.setdefault(film, len(films)), split, str(record.get("label") or ""),
                           captions=captions.Captions.of_whole(*said), text=str(record.get("eval_caption") or ""), arrays=arrays))
     notes = (f"{silent} of the {len(items)} clips have no sound.",) if silent else ()
     return ItemSource(root if root.is_dir() else root.parent, tuple(items), data.source, data.sound, streams, notes_found=notes)
@@ -165,14 +197,25 @@ def _arrays_of(record: Mapping[str, Any], streams: Sequence[str], where: str) ->
         if rows is None:
             raise errors.DataError(f"{where}: found {', '.join(sorted(map(str, record)))}, expected {name} or {name}_pooled; "
                                    "config.data.streams says which features to read.")
-        found[name] = _numbers(rows, where, name)
-        found[name] = found[name].reshape(-1, found[name].shape[-1]) if found[name].ndim else found[name].reshape(0, 0)
+        numbers = _numbers(rows, where, name)
+        if not numbers.ndim:
+            raise errors.DataError(f"{where}: {name} is a single number, expected a row of them.")
+        found[name] = numbers.reshape(-1, numbers.shape[-1]) if numbers.size else np.zeros((0, 0), np.float32)
     if record.get("audio") is not None:
         sound = _numbers(record["audio"], where, "audio")
         if sound.ndim != 2:
             raise errors.DataError(f"{where}: audio has {sound.ndim} axes, expected bands and frames.")
-        found["spectrogram"] = sound.astype(np.float16)
+        with np.errstate(over="ignore"):  # its reader says what is not finite
+            found["spectrogram"] = sound.astype(np.float16)
     return found
+
+
+def _texts(said: Any, where: str) -> list[str]:
+    if isinstance(said, str):
+        return [said]
+    if not isinstance(said, list | tuple | None):
+        raise errors.DataError(f"{where}: caption is a {type(said).__name__}, expected a text, or a list of them.")
+    return [str(text) for text in said or ()]
 
 
 def _numbers(values: Any, where: str, name: str) -> np.ndarray:

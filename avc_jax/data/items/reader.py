@@ -87,6 +87,7 @@ class ItemReader:
         """
         item = self.source.items[place]
         with Film(self.source, item, self._clock) as film:
+            film.check()
             taken = [self._evaluated(film)] if draws is None else [self._drawn(film, *row) for row in draws.tolist()]
             found = {name: value for field in self._fields
                      for name, value in field.read(fields.Taken(film, taken, pictures)).items()}

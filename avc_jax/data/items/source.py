@@ -39,6 +39,7 @@ class Item(Clip):
       captions: what is said in it.
       text: what evaluation reads instead of these; empty: these.
       image: path of its picture, relative to the source's root; empty: none.
+      silent: whether it is known to have no stored sound.
       arrays: tracks that are held in memory: spectrogram float16[bands, frames], and for each stream float[n, D] rows.
     """
 
@@ -46,6 +47,7 @@ class Item(Clip):
     captions: Captions = dataclasses.field(default=NONE, compare=False, repr=False)
     text: str = ""
     image: str = ""
+    silent: bool = False
     arrays: Mapping[str, np.ndarray] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -57,7 +59,7 @@ class Item(Clip):
     def identity(self) -> tuple:
         """What samples depend on, apart from what is in the files."""
         return (self.path, self.file, self.split, self.label, self.start_s, self.end_s, self.film, self.text, self.image,
-                self.captions.digest())
+                self.silent, self.captions.digest())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from avc_jax.data import sources
 from avc_jax.data.items.captions import NONE, Captions, find_all
 from avc_jax.data.items.source import Item, ItemSource
 
+_TRIED = 20  # Files of a list that are looked for to find their folder.
 _FLICKR_PAIRS = "wav2capt.txt"
 _FLICKR_SPLITS = {"Flickr_8k.trainImages.txt": "train", "Flickr_8k.devImages.txt": "validation",
                   "Flickr_8k.testImages.txt": "test"}
@@ -76,15 +77,15 @@ def read_list(root: Path, path: Path) -> list[Pair]:
     else:
         # The paths of the Japanese lists begin with a slash.
         rows = [dict(zip(("image", "wav"), (part.lstrip("/") for part in line.split()), strict=False))
-                for line in path.read_text().splitlines() if line.strip()]
+                for line in _lines(path)]
     for number, row in enumerate(rows, start=1):
-        if not row.get("image") or not row.get("wav"):
+        if not all(isinstance(row.get(name), str) and row[name] for name in ("image", "wav")):
             raise errors.DataError(f"{path}, entry {number}: found {', '.join(map(str, row)) or 'nothing'}; expected the path of "
                                    "an image and of its wav.")
     if not rows:
         return []
-    image_base = _base(root, bases[0], rows[0]["image"], ("images", "objectnet-1.0/images"), path)
-    wav_base = _base(root, bases[1], rows[0]["wav"], ("wavs", "audio"), path)
+    image_base = _base(root, bases[0], [row["image"] for row in rows], ("images", "objectnet-1.0/images"), path)
+    wav_base = _base(root, bases[1], [row["wav"] for row in rows], ("wavs", "audio"), path)
     split = split_of(path)
     return [Pair(os.path.join(image_base, row["image"]), os.path.join(wav_base, row["wav"]), row.get("split") or split,
                  str(row.get("asr_text") or row.get("text") or "")) for row in rows]
@@ -103,15 +104,22 @@ def _read_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str]]:
                                "{image_base_path, audio_base_path, data: [{image, wav}, ...]}.") from error
 
 
-def _base(root: Path, named: str, first: str, usual: Sequence[str], path: Path) -> str:
-    """The folder, relative to root or absolute, that the first of some paths is in."""
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.DataError(f"{path} cannot be read as text: {error}.") from error
+
+
+def _base(root: Path, named: str, paths: Sequence[str], usual: Sequence[str], path: Path) -> str:
+    """The folder, relative to root or absolute, that one of the first of some paths is in: a few may be missing."""
     # Lists lie beside their sounds (Hindi, Japanese), or in a folder beside them (English, Spoken ObjectNet).
     near = [os.path.relpath(folder, root) for folder in (path.parent, path.parent.parent)]
     candidates = [*([named, os.path.basename(named.rstrip("/"))] if named else []),
                   *(os.path.join(folder, name) for folder in ("", *near) for name in ("", *usual))]
-    found = next((base for base in candidates if (root / base / first).is_file()), None)
+    found = next((base for one in paths[:_TRIED] for base in candidates if (root / base / one).is_file()), None)
     if found is None:
-        raise errors.MissingInputError(f"{path}: {first} is not in {root}, nor in its folders "
+        raise errors.MissingInputError(f"{path}: {paths[0]} is not in {root}, nor in its folders "
                                        f"{', '.join(base for base in candidates if base)}; put it there, or name another "
                                        "config.data.root.")
     return found
@@ -121,12 +129,12 @@ def _read_flickr(root: Path, path: Path) -> list[Pair]:
     """Flickr8k Audio: wav2capt.txt ("<wav> <image> #<number>"), wavs/, the pictures, and Flickr8k's lists of splits."""
     lists = {root / folder / name: split for folder in ("", "Flickr8k_text") for name, split in _FLICKR_SPLITS.items()}
     split_of_image = {image.strip(): split for own, split in lists.items() if own.is_file()
-                      for image in own.read_text().splitlines() if image.strip()}
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+                      for image in _lines(own)}
+    rows = [line.split() for line in _lines(path)]
     if not rows or any(len(row) < 2 for row in rows):
         raise errors.DataError(f"{path}: expected lines of a wav and an image.")
-    wav_base = _base(root, "", rows[0][0], ("wavs",), path)
-    image_base = _base(root, "", rows[0][1], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), path)
+    wav_base = _base(root, "", [row[0] for row in rows], ("wavs",), path)
+    image_base = _base(root, "", [row[1] for row in rows], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), path)
     return [Pair(os.path.join(image_base, image), os.path.join(wav_base, wav), split_of_image.get(image, "other"))
             for wav, image, *_ in rows]
 

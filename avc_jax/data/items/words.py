@@ -50,15 +50,17 @@ class WordVectors:
         keep = None if wanted is None else {word.encode() for word in wanted}
         end = self._bytes.find(b"\n")
         header = self._bytes[: max(0, end)].split()
-        counted = len(header) == 2 and all(part.isdigit() for part in header)
-        begin = end + 1 if counted else 0
-        self._is_binary = counted and not self._is_text(begin, int(header[1]))
-        if self._is_binary:
-            self.width = int(header[1])
-            self._places = self._scan_binary(begin, int(header[0]), keep)
-        else:
-            self.width = self._width_of_line(begin)
-            self._places = self._scan_text(begin, keep)
+        is_counted = len(header) == 2 and all(part.isdigit() for part in header)
+        begin = end + 1 if is_counted else 0
+        numbers = self._numbers_of_line(begin)
+        self._is_binary = is_counted and not numbers
+        if not is_counted and not numbers:
+            raise self._wrong("its first line is neither a count and a width, nor a word and numbers")
+        if is_counted and numbers not in (0, int(header[1])):
+            raise self._wrong(f"it promises vectors of {int(header[1])} numbers, and its first has {numbers}")
+        self.width = int(header[1]) if is_counted else numbers
+        self._places = (self._scan_binary(begin, int(header[0]), keep) if self._is_binary else
+                        self._scan_text(begin, int(header[0]) if is_counted else None, keep))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -84,14 +86,14 @@ class WordVectors:
         except ValueError as error:
             raise self._wrong(f"a line does not hold the {self.width} numbers of the first") from error
 
-    def _is_text(self, begin: int, width: int) -> bool:
-        """Whether the first line after the header reads as a word and so many numbers."""
+    def _numbers_of_line(self, begin: int) -> int:
+        """How many numbers follow the word of the line there; 0 if it does not read as a line of text."""
         end = self._bytes.find(b"\n", begin)
         parts = self._bytes[begin : end if end >= 0 else len(self._bytes)].split()
         try:
-            return len([float(part) for part in parts[1:]]) == width
+            return len([float(part) for part in parts[1:]])
         except ValueError:
-            return False
+            return 0
 
     def _scan_binary(self, begin: int, count: int, keep: set[bytes] | None) -> dict[bytes, int]:
         """Word -> where its vector begins."""
@@ -105,29 +107,26 @@ class WordVectors:
             if keep is None or word in keep:
                 places.setdefault(word, space + 1)
             begin = space + 1 + size
+        if self._bytes[begin : begin + size].strip():  # a wrong width reads as words and vectors all the same
+            raise self._wrong(f"it goes on after the last of its {count} vectors of {self.width} numbers")
         return places
 
-    def _width_of_line(self, begin: int) -> int:
-        end = self._bytes.find(b"\n", begin)
-        parts = self._bytes[begin : end if end >= 0 else len(self._bytes)].split()
-        try:
-            if len(parts) > 1 and [float(part) for part in parts[1:]]:
-                return len(parts) - 1
-        except ValueError:
-            pass
-        raise self._wrong("its first line is neither a count and a width, nor a word and numbers")
-
-    def _scan_text(self, begin: int, keep: set[bytes] | None) -> dict[bytes, int]:
+    def _scan_text(self, begin: int, count: int | None, keep: set[bytes] | None) -> dict[bytes, int]:
+        """As `_scan_binary`; `count` is how many lines there have to be."""
         places: dict[bytes, int] = {}
+        lines = 0
         while begin < len(self._bytes):
             end = self._bytes.find(b"\n", begin)
             end = end if end >= 0 else len(self._bytes)
             space = self._bytes.find(b" ", begin, end)
             if space > begin:
+                lines += 1
                 word = self._bytes[begin:space]
                 if keep is None or word in keep:
                     places.setdefault(word, space + 1)
             begin = end + 1
+        if count not in (None, lines):
+            raise self._wrong(f"it promises {count} vectors, and holds {lines}")
         return places
 
     def _wrong(self, what: str) -> errors.DataError:

@@ -25,13 +25,10 @@ _SPEECH = flags.DEFINE_enum("speech", "", ["", *speech.KINDS], "Voices of espeak
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    return command.run(lambda: _run(argv))
+    return command.run_with(argv, __name__, _FLAGS, _run)
 
 
-def _run(argv: list[str]) -> None:
-    if command.show_help(argv, __name__, _FLAGS):
-        return
-    command.parse_flags(argv, _FLAGS)
+def _run() -> None:
     if not _ROOT.value:
         raise errors.ConfigError("--root is missing: name a folder to render into.")
     recipe = narrated.narrate_folder(_ROOT.value, language=_LANGUAGE.value, num_clips=_CLIPS.value, seed=_SEED.value,

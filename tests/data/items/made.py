@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import tiny
 
 from avc_jax import config as configs
 from avc_jax.data.items import layouts, source
@@ -29,11 +30,7 @@ def config(source: str, root, *, system: str = "l3net", **changes):
     tree = configs.default(system)
     sound = {"features": "waveform", "spoken_captions": "waveform"}.get(source, "spectrogram")
     tree.data.update(source=source, root=str(root), pairing="none", sound=sound, window_s=10.0, split_fractions=(1.0, 0.0, 0.0))
-    for path, value in changes.items():
-        section, name = path.split("__")
-        tree[section][name] = value
-    configs.check(tree)
-    return tree
+    return tiny.changed(tree, changes)
 
 
 def opened(kind: str, root, **changes) -> source.ItemSource:

@@ -55,9 +55,27 @@ def test_captions_of_another_form_are_said_so(tmp_path, content):
         made.opened("howto100m", root, data__captions="caption.json")
 
 
+def test_captions_that_end_before_they_begin_are_named_counted_and_left_out(tmp_path):
+    (tmp_path / "c.json").write_text('{"a": {"start": [5, 1, 3], "end": [4, 2, 3], "text": ["backwards", "ä", "b"]}, '
+                                     '"c": {"start": [1], "end": [0], "text": ["x"]}}')
+    found, _, backwards = captions.read(tmp_path / "c.json", {"a", "c"})
+    assert (found["a"].texts, len(found["c"]), backwards) == (["ä", "b"], 0, ["a", "c"])
+    root = made.write_howto100m(tmp_path, films=1)
+    (root / "d.csv").write_text("video,start_s,end_s,text\nfilm0000000,9,7,x\nfilm0000000,0,3,y\n")
+    assert made.opened("howto100m", root, data__captions="d.csv").notes == (
+        "d.csv has 1 captions that end before they begin and are left out, such as one of film0000000.",)
+
+
+@pytest.mark.parametrize("content", ["", "video,start_s,end_s,text\n"])
+def test_an_empty_table_of_captions_has_none_of_any_film(tmp_path, content):
+    root = made.write_howto100m(tmp_path, films=2)
+    (root / "c.csv").write_text(content)
+    assert "no captions of 2 of the 2 films" in made.opened("howto100m", root, data__captions="c.csv").notes[0]
+
+
 def test_captions_of_a_csv_are_those_of_the_other_forms(tmp_path):
     (tmp_path / "c.csv").write_text("video,start_s,end_s,text\na,7,9,later\na,0,3,first words\nb,0,1,x\n")
-    found, others = captions.read(tmp_path / "c.csv", {"a"})
+    found, others, _ = captions.read(tmp_path / "c.csv", {"a"})
     assert found["a"].texts == ["first words", "later"] and others == ["b"] and list(found) == ["a"]
     assert found["a"].within(2.0, 7.5) == "first words later" and found["a"].within(3.5, 6.5) == ""
     with pytest.raises(errors.MissingInputError, match="there is no such file"):
@@ -117,13 +135,21 @@ def test_real_pictures_with_captions_in_three_languages_are_listed(shared):
 @pytest.mark.parametrize(("name", "content", "error", "said"), [
     ("train.json", '{"rows": []}', errors.DataError, "cannot be read as a list of spoken captions"),
     ("train.json", '{"data": [{"image": "a.jpg"}]}', errors.DataError, "entry 1: found image; expected"),
+    ("train.json", '{"data": [{"image": 1, "wav": "b.wav"}]}', errors.DataError, "entry 1: found image, wav; expected"),
+    ("train.txt", "\xe4.jpg a.wav".encode("latin1"), errors.DataError, "cannot be read as text"),
     ("train.txt", "a.jpg\n", errors.DataError, "entry 1"),
     ("train.txt", "a.jpg b.wav\n", errors.MissingInputError, r"a\.jpg is not in"),
 ])
 def test_lists_that_are_none_are_said_so(tmp_path, name, content, error, said):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=said):
         made.opened("spoken_captions", tmp_path)
+
+
+def test_a_folder_is_found_although_its_first_picture_is_missing(tmp_path):
+    write_pair(tmp_path, "images/b.png", "wavs/b.wav")
+    (tmp_path / "train.txt").write_text("a.png a.wav\nb.png b.wav\n")
+    assert [item.image for item in made.opened("spoken_captions", tmp_path).items] == ["images/a.png", "images/b.png"]
 
 
 def test_three_languages_are_joined_by_their_pictures_and_doubles_are_told():

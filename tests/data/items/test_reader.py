@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pickle
+import shutil
 
 import media
 import numpy as np
@@ -148,6 +149,19 @@ def test_clips_around_captions_hold_their_words_in_the_order_in_which_they_were_
     assert all((words[count:] == 0).all() for words, count in each(rows, "words", "words_length"))
 
 
+def test_captions_of_another_stretch_of_the_film_are_none_of_a_clip(films, tmp_path):
+    (tmp_path / "m.csv").write_text("path,split,start_s,end_s\nfood/0/film0000000,train,6,22\nfood/0/film0000000,test,30,40\n")
+    items = made.opened("howto100m", films, data__manifest=str(tmp_path / "m.csv"), data__captions="caption.json",
+                        data__clip_choice="captions", data__word_vectors=str(films / "vectors.bin"), data__min_clip_s=1.0)
+    reader = made.reader(items, made.FEATURES | made.TEXT, pairs=16, budget=1.0)
+    rows = reader.train(0)
+    found = {(int(length), " ".join(said(words, count))) for length, words, count in each(
+        rows, "spectrogram_length", "words", "words_length")}
+    assert set(rows["clip"]) == {0} and found == {(500, "mix well don't"), (200, "now bake it")}
+    assert not {1} & {int(clip) for visit in range(4) for clip in reader.train(visit)["clip"]}
+    assert [kind for kind, _ in reader._quarantine.reasons.values()] in ([], ["no_captions"])
+
+
 def test_random_windows_hold_the_words_that_are_said_in_them_or_none(films):
     items = made.opened("howto100m", films, data__manifest="list.csv", data__captions="caption.json",
                         data__word_vectors=str(films / "vectors.bin"))
@@ -204,6 +218,57 @@ def test_damaged_and_missing_features_and_those_of_another_width_are_named_and_r
     assert "found rows of 5 numbers, expected 6" in reasons["1"][1] and "2_3d.npz" in reasons["2"][1]
     assert all(equal(again.train(visit), rows[visit]) for visit in reversed(range(12)))
     assert reader.whole(np.arange(6))["clip"].tolist() == [0, 5]
+
+
+def test_a_film_without_a_spectrogram_is_silent_and_named(tmp_path):
+    root = made.write_howto100m(tmp_path, films=3)
+    (root / "food/1/film0000001_spec.npz").unlink()
+    items = made.opened("howto100m", root)
+    assert items.notes == ("1 of the 3 films have no spectrogram and count as silent, such as food/1/film0000001.",)
+    reader = made.reader(items)
+    rows = reader.whole(np.arange(3))
+    assert rows["spectrogram_length"].tolist() == [1000, 0, 1000] and (rows["video_length"] > 0).all()
+    heard = {int(clip): int(length) for visit in range(12) for clip, length in zip(
+        *(reader.train(visit)[name] for name in ("clip", "spectrogram_length")), strict=True)}
+    assert heard == {0: 1000, 1: 0, 2: 1000} and not reader._quarantine.reasons
+    # One that is lost later is not silent but missing.
+    (root / "food/2/film0000002_spec.npz").unlink()
+    assert reader.whole(2)["clip"].size == 0 and reader._quarantine.reasons["food/2/film0000002"][0] == "missing"
+
+
+@pytest.mark.parametrize(("name", "value"), [("2d", np.nan), ("3d", np.inf), ("spec", np.nan), ("spec", 1e6)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_finite_is_damaged(tmp_path, name, value, dtype):
+    made.write_film(tmp_path, "a", seconds=20)
+    made.write_film(tmp_path, "b", seconds=20)
+    key = "arr_0" if name == "spec" else "features"
+    with np.load(tmp_path / f"a_{name}.npz") as arrays:
+        found = arrays[key].astype(dtype)
+    found[found.shape[0] // 2, found.shape[1] // 2] = value
+    np.savez(tmp_path / f"a_{name}.npz", **{key: found})
+    reader = made.reader(made.opened("howto100m", tmp_path))
+    assert reader.whole(np.arange(2))["clip"].tolist() == [1]
+    assert [kind for kind, _ in reader._quarantine.reasons.values()] == ["damaged"]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.uint8])
+def test_features_of_any_kind_of_number_are_read(tmp_path, dtype):
+    made.write_film(tmp_path, "a", seconds=20)
+    with np.load(tmp_path / "a_2d.npz") as arrays:
+        rows = arrays["features"].astype(dtype)
+    np.savez(tmp_path / "a_2d.npz", features=rows)
+    np.testing.assert_allclose(made.reader(made.opened("howto100m", tmp_path)).whole(0)["video"][0, 0], 1, atol=0.02)
+
+
+def test_a_clip_that_begins_after_its_film_has_ended_is_too_short(tmp_path):
+    made.write_film(tmp_path, "a", seconds=20)
+    (tmp_path / "m.csv").write_text("path,start_s,end_s\na,5,30\na,25,30\n")
+    for choice in ("random", "whole"):
+        reader = made.reader(made.opened("howto100m", tmp_path, data__manifest="m.csv", data__clip_choice=choice), budget=1.0)
+        rows = reader.whole(np.arange(2))
+        assert rows["clip"].tolist() == [0] and rows["spectrogram_length"] == [1000]
+        assert {int(clip) for visit in range(4) for clip in reader.train(visit)["clip"]} == {0}
+        assert [kind for kind, _ in reader._quarantine.reasons.values()] == ["too_short"]
 
 
 def test_too_many_broken_films_end_the_run_and_say_why(tmp_path):
@@ -267,12 +332,19 @@ def test_records_of_both_forms_are_read_whole(tmp_path):
     ([1], "expected a list of records"),
     ([{"id": "x", "audio": np.zeros((4, 9))}], "record x: found audio, id, expected 2d"),
     ([made.record(0, audio=np.zeros(9))], "audio has 1 axes"),
-    ([made.record(0, **{"2d": "text"})], "2d is no array of numbers"),
+    ([made.record(0, **{"2d": "text"})], "2d is no array of numbers"), ([made.record(0, **{"3d": 1.0})], "3d is a single number"),
+    ([made.record(0, caption=5)], "caption is a int, expected a text"),
 ])
 def test_pickles_of_something_else_are_said_so(tmp_path, records, said):
     (tmp_path / "a_train.pkl").write_bytes(pickle.dumps(records))
     with pytest.raises(errors.DataError, match=said):
         made.opened("clip_pickles", tmp_path)
+
+
+def test_a_record_without_rows_has_no_video(tmp_path):
+    (tmp_path / "a_train.pkl").write_bytes(pickle.dumps([made.record(0, **{"2d": [], "3d": np.zeros((0, made.WIDTH))})]))
+    rows = made.reader(made.opened("clip_pickles", tmp_path)).whole(0)
+    assert rows["video_length"] == [0] and not rows["video"].any() and rows["spectrogram_length"] == [800]
 
 
 def test_records_of_one_narrower_clip_pass_it_over(tmp_path):
@@ -328,12 +400,13 @@ def test_evaluation_hears_the_middle_of_a_long_video_and_all_of_a_short_one(vide
     assert rows["video"][2, 1] / rows["video"][2, 0] * 300 == pytest.approx(20, rel=0.01)
 
 
-def test_stored_spectrograms_of_the_same_folder_can_be_read_instead(videos):
-    items = made.opened("features", videos, data__sound="spectrogram")
-    reader = made.reader(items, budget=1.0)
-    with pytest.raises(errors.DataError):
-        reader.train(0)
-    assert {kind for kind, _ in reader._quarantine.reasons.values()} == {"missing"}
+def test_stored_spectrograms_of_the_same_folder_can_be_read_instead(videos, tmp_path):
+    with pytest.raises(errors.MissingInputError, match=r"none of the 4 films has a spectrogram, such as deep/0_spec\.npz"):
+        made.opened("features", videos, data__sound="spectrogram")
+    root = shutil.copytree(videos, tmp_path / "features")
+    made.write_film(root, "deep/1", seconds=14)
+    items = made.opened("features", root, data__sound="spectrogram")
+    assert made.reader(items, budget=1.0).whole(np.arange(4))["spectrogram_length"].tolist() == [0, 1000, 0, 0]
 
 
 @pytest.fixture(scope="module")

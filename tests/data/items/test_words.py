@@ -30,8 +30,17 @@ def test_vectors_without_line_feeds_between_them_are_read(tmp_path):
     np.testing.assert_array_equal(vectors.rows(["ö", "a"], 9), [[10.0, 32.0], [1.0, 2.0]])
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"", "it is empty"), (b"3 4\nthe \x00\x00\x00", "ends before the last of its 3"),
-                                               (b"hello\n", "neither a count and a width"), (b"a b c\n", "neither a count")])
+BINARY = b"".join(b"w%d " % row + np.arange(3, dtype="<f4").tobytes() + b"\n" for row in range(9))
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"", "it is empty"), (b"3 4\nthe \x00\x00\x00", "ends before the last of its 3"), (b"\n", "neither a count"),
+    (b"hello\n", "neither a count and a width"), (b"a b c\n", "neither a count"),
+    (b"2 3\na 1 2\nb 1 2\n", "promises vectors of 3 numbers, and its first has 2"),
+    (b"2 1\na 1 2\nb 1 2\n", "promises vectors of 1 numbers, and its first has 2"),
+    (b"3 2\na 1 2\nb 1 2\n", "promises 3 vectors, and holds 2"), (b"1 2\na 1 2\nb 1 2\n", "promises 1 vectors, and holds 2"),
+    (b"10 3\n" + BINARY, "ends before the last of its 10"), (b"8 3\n" + BINARY, "goes on after the last of its 8"),
+    (b"9 2\n" + BINARY, "goes on after|ends before"), (b"9 4\n" + BINARY, "goes on after|ends before")])
 def test_files_that_are_none_are_said_so(tmp_path, content, said):
     (tmp_path / "v").write_bytes(content)
     with pytest.raises(errors.DataError, match=said):
