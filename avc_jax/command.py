@@ -1,5 +1,6 @@
 """What every command of avc_jax shares: quiet libraries, flags, and exit codes."""
 
+import errno
 import logging
 import os
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from absl import flags
 
 from avc_jax import errors
+
+# Where these are not told more precisely, they are still no defect.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run(command: Callable[[], None]) -> int:
@@ -27,10 +31,20 @@ def run(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
         return errors.Stopped.exit_code
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            return _defect()
+        print(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, and "
+              "run the same command again.", file=sys.stderr)
+        return errors.CannotWriteError.exit_code
     except Exception:
-        traceback.print_exc()
-        print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
-        return errors.AvcError.exit_code
+        return _defect()
+
+
+def _defect() -> int:
+    traceback.print_exc()
+    print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
+    return errors.AvcError.exit_code
 
 
 def show_help(argv: list[str], module: str, values: flags.FlagValues = flags.FLAGS) -> bool:

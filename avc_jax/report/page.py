@@ -11,7 +11,7 @@ from string import Template
 
 import avc_jax
 from avc_jax import errors
-from avc_jax.report import curves, dimensions, facts, localisation, pairs, retrieval, scores, space, transfer, units
+from avc_jax.report import curves, dimensions, facts, goodput, localisation, pairs, retrieval, scores, space, transfer, units
 from avc_jax.report.read import Run, read
 from avc_jax.report.text import esc
 
@@ -54,7 +54,7 @@ def render(run: Run) -> str:
         "system": "avc_jax",
         "verdict": facts.verdict(run),
         "figures": facts.figures(run),
-        "curves": curves.section(run),
+        "curves": curves.section(run) + goodput.bar(run),
         "scores": scores.section(run),
         "pairs": pairs.section(run),
         "transfer": transfer.section(run),
