@@ -3,14 +3,18 @@
     python tests/faults/inject.py --at=avc_jax.train.loop:_compile --do=SIGTERM --after=0.1 avc_jax.main --config=...
 
 `--at` names a function or `Class.method`; what happens, happens `--after` seconds after its `--nth` call begins (counted from
-1), while the call goes on. A signal comes from a thread, so it meets the call wherever it is by then. `--do=sleep` blocks the
-call itself for `--after` seconds, then lets it go on. `--do=limit:N` forbids this process, from that call on, to write files of
-more than N bytes, as on a full disk, until the place `--until` is called. `--do=nan:3,4` makes the loss of these steps (counted from
-0) not a number, at avc_jax.train.step:_gradients.
+1), while the call goes on. What `--do` may be:
+
+  SIGTERM, SIGKILL, ...   a signal, from a thread, so that it meets the call wherever it is by then
+  sleep                   the call begins `--after` seconds later
+  busy                    the same, spent in compiled code, where Python's main thread hears no signal
+  limit:N                 files may not become larger than N bytes, as on a full disk, until the place `--until` is called
+  nan:3,4                 at avc_jax.train.step:_gradients: loss and gradients of these steps, counted from 0, are not numbers
 """
 
 import argparse
 import functools
+import hashlib
 import importlib
 import os
 import resource
@@ -22,7 +26,7 @@ import time
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--at", required=True)
     parser.add_argument("--do", required=True)
     parser.add_argument("--nth", type=int, default=1)
@@ -67,6 +71,8 @@ def _before(function, act, nth: int):
 def _happen(what: str, after: float) -> None:
     if what == "sleep":
         time.sleep(after)
+    elif what == "busy":
+        hashlib.pbkdf2_hmac("sha256", b"", b"", int(after * 1e6))  # about a million a second, and other threads may run
     elif what.startswith("limit:"):
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         # Python ignores the signal that goes with it, so writing fails with an error.

@@ -94,6 +94,13 @@ class Command:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it (SIGSTOP)."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
     def end(self, limit_s: float = LIMIT_S) -> Ended:
         """Waits for the end; fails with the output if it does not come in time."""
         began = time.monotonic()
@@ -111,6 +118,12 @@ def run(cache: Path, *args: str, expect: int = 0, limit_s: float = LIMIT_S, **op
         ended = running.end(limit_s)
     assert ended.code == expect, f"exit code {ended.code}, expected {expect}:\n{ended.printed}"
     return ended
+
+
+def finished_steps(workdir: Path) -> list[int]:
+    """The steps whose checkpoints are there with their digests, the oldest first."""
+    folder = workdir / "checkpoints"
+    return sorted(int(path.stem) for path in (folder / "digests").glob("*.json") if (folder / path.stem).is_dir())
 
 
 def params_sha256(workdir: Path) -> str:
