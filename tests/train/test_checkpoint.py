@@ -7,11 +7,13 @@ import shutil
 import time
 
 import jax
+import jax.numpy as jnp
 import pytest
 from train.small import bits, restore, save, state_at, template_of
 
 from avc_jax import errors
 from avc_jax.parallel import mesh as meshes
+from avc_jax.train import checkpoint
 from avc_jax.train.checkpoint import Checkpoints
 
 
