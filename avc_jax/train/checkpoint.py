@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _UNFINISHED = "it has no digest, so its saving was not finished"
 _FAILURES = (OSError, ValueError, RuntimeError)  # what Orbax and TensorStore raise where a disk is full, gone or read-only
-_PAUSES_S = (1.0, 4.0, 15.0)  # before the second, third and fourth attempt to save; together within the grace of a preemption
+_PAUSES_S = (1.0, 3.0, 9.0)  # before the second, third and fourth attempt to save; together within the grace of a preemption
 _PATIENCE_S = 10.0  # what is waited for longer is said
 _LIMIT_S = 3600  # a save that takes longer has failed
 _NONE, _REFUSED = -1, -2
@@ -70,7 +70,8 @@ class Checkpoints:
     def _remove_remains(self) -> None:
         """Removes what saves that failed or were killed left behind; what cannot be removed goes another time."""
         for remains in (*self.folder.glob("*orbax-checkpoint-tmp*"), *self._digests.glob("*.tmp")):
-            shutil.rmtree(remains, ignore_errors=True) if remains.is_dir() else remains.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
 
     def steps(self) -> list[int]:
         """The committed steps, oldest first."""

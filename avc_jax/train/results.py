@@ -110,7 +110,8 @@ def save_last(run: Run, state: State) -> None:
     """
     try:
         with run.goodput.part("save"):
-            run.checkpoints.finish(state, patient=not run.emergency)
+            # Who asked for a stop may not wait for long, and there may be a better place.
+            run.checkpoints.finish(state, patient=not (run.guard.should_stop and run.emergency))
     except errors.CannotWriteError as error:
         raise run.emergency.save(state, error) from error
     run.emergency.remove()
