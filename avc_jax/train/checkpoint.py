@@ -95,6 +95,8 @@ class Checkpoints:
             raise errors.DivergedError(f"Parameters or statistics are not finite after step {step}, so they are not saved. "
                                        "Lower config.optimizer.lr or set config.optimizer.clip_norm; the last checkpoint is from "
                                        "before.")
+        if self._failures:
+            self._remove_remains()  # also what Orbax went on to write after it had failed
         try:
             self._saver.save(self.folder / str(step), args=ocp.args.Composite(default=ocp.args.StandardSave(state)), force=True)
             self._under_way = step, self._thread.submit(self._complete, step)
@@ -109,7 +111,7 @@ class Checkpoints:
         """
         if self._under_way is not None and self._under_way[1].done():
             self._settle()
-        return self._failures > 0 and time.monotonic() >= self._retry_at
+        return self._under_way is None and self._failures > 0 and time.monotonic() >= self._retry_at
 
     def finish(self, state: State, *, patient: bool = True) -> None:
         """Saves a state and returns when it is on the disk.

@@ -34,7 +34,8 @@ class Goodput:
         self._path, self._clock = path, clock
         self._since = self._began = clock() - (process_age_s() if age_s is None else age_s)
         self._spent = dict.fromkeys(MEASURED, 0.0)
-        self._part, self._first = "init", None
+        self._part = "init"
+        self._first: int | None = None
         self._earlier = _read(path) if path is not None else []
         self._id = f"{time.time():.3f}-{os.getpid()}"
         self._lock, self._closed = threading.Lock(), threading.Event()

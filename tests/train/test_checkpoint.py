@@ -272,8 +272,8 @@ def test_save_that_fails_is_tried_again_and_ends_as_cannot_write_with_earlier_on
     with full(), pytest.raises(errors.CannotWriteError, match="Earlier checkpoints are untouched"):
         checkpoints.finish(state_at(4), patient=patient)
     assert caplog.text.count("Trying again") == tries - 1
+    assert checkpoints.steps() == [3]
     assert bits(restore(folder)) == bits(state_at(3))
-    assert not list((folder / "checkpoints").glob("4*"))
 
 
 def test_failed_save_is_noticed_without_waiting_for_the_next_and_succeeds_when_there_is_room(folder, full, checkpoints):
