@@ -1,5 +1,6 @@
 """What every command of avc_jax shares: quiet libraries, flags, and exit codes."""
 
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,9 @@ from absl import flags
 
 from avc_jax import errors
 
+# Where these are not told more precisely, they are still no defect.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 
 def run(command: Callable[[], None]) -> int:
     """Runs a command and returns its exit code; what went wrong is said on stderr."""
@@ -17,7 +21,9 @@ def run(command: Callable[[], None]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # What Orbax fails at in its threads is raised, and told by us; their tracebacks would bury that.
+    for library in ("absl", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         command()
         return 0
@@ -27,10 +33,20 @@ def run(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
         return errors.Stopped.exit_code
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            return _defect()
+        print(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, and "
+              "run the same command again.", file=sys.stderr)
+        return errors.CannotWriteError.exit_code
     except Exception:
-        traceback.print_exc()
-        print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
-        return errors.AvcError.exit_code
+        return _defect()
+
+
+def _defect() -> int:
+    traceback.print_exc()
+    print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
+    return errors.AvcError.exit_code
 
 
 def run_with(argv: list[str], module: str, values: flags.FlagValues, command: Callable[[], None]) -> int:

@@ -33,6 +33,7 @@ def _run(argv: list[str]) -> None:
     if command.show_help(argv, __name__):
         return
     with Guard() as guard:
+        guard.nothing_to_lose = True
         _run_guarded(argv, guard)
 
 

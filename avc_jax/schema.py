@@ -150,6 +150,8 @@ _TRAIN = dict(
                          low=0, high=10**9, free=True),
     checkpoint_every=Key(1000, "Steps between checkpoints; the last step is always saved.", low=1, high=10**9, free=True),
     keep_checkpoints=Key(3, "Checkpoints kept.", low=1, high=1000, free=True),
+    emergency_folder=Key("", "Folder on another disk that takes the state where the work directory cannot be written; with one "
+                         "process only. Empty: none.", free=True),
     evaluate_every=Key(5000, "Steps between evaluations; 0: only at the end.", low=0, high=10**9, free=True),
     log_every=Key(50, "Steps between lines of metrics.", low=1, high=10**9, free=True),
     profile_at=Key(-1, "Step at which to record a profile; -1: never.", low=-1, high=10**9, free=True),

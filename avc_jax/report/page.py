@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from avc_jax.report import curves, dimensions, facts, localisation, pairs, retrieval, scores, space, transfer, units
+from avc_jax.report import curves, dimensions, facts, goodput, localisation, pairs, retrieval, scores, space, transfer, units
 from avc_jax.report.frame import Section, frame, save
 from avc_jax.report.read import Run, read
 from avc_jax.report.text import esc
@@ -11,7 +11,7 @@ NAME = "report.html"
 
 # Section -> heading, what links to it are called, and what writes it.
 _SECTIONS = {
-    "curves": ("Curves", "Curves", curves.section),
+    "curves": ("Curves", "Curves", lambda run: curves.section(run) + goodput.bar(run)),
     "scores": ("Scores, beside the untrained network", "Scores", scores.section),
     "pairs": ("What it hears and sees", "What it hears and sees", pairs.section),
     "transfer": ("Classes of sounds", "Classes of sounds", transfer.section),

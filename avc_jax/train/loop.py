@@ -4,6 +4,7 @@ The order within a step is a promise: fetch a batch, step, log, evaluate, save, 
 has been through everything that belongs to its step.
 """
 
+import contextlib
 import time
 
 import jax
@@ -13,33 +14,40 @@ from avc_jax.data import pipeline
 from avc_jax.data.feed import Feed
 from avc_jax.data.plan import Plan
 from avc_jax.parallel import mesh as meshes
+from avc_jax.train import emergency, goodput
 from avc_jax.train import step as steps
-from avc_jax.train.results import conclude, evaluate, publish
+from avc_jax.train.results import conclude, evaluate, publish, save_last
 from avc_jax.train.run import Run
 from avc_jax.train.state import State
 from avc_jax.train.writers import average, make_writer
 
 
 def train(run: Run) -> None:
-    """Trains to config.train.steps, resuming where the work directory stands, then evaluates and reports.
+    """Trains to config.train.steps, resuming where the work directory stands, then evaluates and reports. Ends with a line that
+    says where the time went.
 
     Raises:
       Stopped: a signal came; the state is saved, and the same command resumes.
       DivergedError: too many steps were not finite; the last checkpoint is from before.
       ConfigError, DataError, CannotWriteError: see there.
     """
-    run.announce()
-    state = run.checkpoints.restore_newest_valid(run.template)
-    if state is not None:
-        run.progress.say(f"Resuming at step {int(state.step)}.")
-    state = run.initial_state() if state is None else state
-    writer = make_writer(run.workdir.path, int(state.step))
-    try:
-        if int(state.step) < run.config.train.steps:
-            state = _train_steps(run, state, writer)
-        conclude(run, state, writer)
-    finally:
-        writer.close()
+    with contextlib.closing(run.goodput):
+        run.announce()
+        state = emergency.restore_newest(run.checkpoints, run.emergency, run.template)
+        if state is not None:
+            run.progress.say(f"Resuming at step {int(state.step)}.")
+        state = run.initial_state() if state is None else state
+        run.goodput.begin(int(state.step))
+        writer = make_writer(run.workdir.path, int(state.step))
+        try:
+            if int(state.step) < run.config.train.steps:
+                with run.goodput.part("step"):
+                    state = _train_steps(run, state, writer)
+            with run.goodput.part("evaluate"):
+                conclude(run, state, writer)
+        finally:
+            writer.close()
+            run.progress.say(goodput.in_words(run.goodput.summary()))
 
 
 def _train_steps(run: Run, state: State, writer) -> State:
@@ -48,32 +56,40 @@ def _train_steps(run: Run, state: State, writer) -> State:
     feed = Feed(_batches(run, start), meshes.batch_sharding(run.mesh), on_wait=run.guard.raise_if_stopped)
     window, profile = _Window(run, feed, writer), _Profile(run)
     try:
-        step_fn = _compile(run)
+        with run.goodput.part("compile"):
+            step_fn = _compile(run)
         window.begin(start)
         for step in range(start + 1, config.train.steps + 1):
-            batch = next(feed)
+            with run.goodput.part("data_wait"):
+                batch = next(feed)
             profile.step(step)
+            run.guard.nothing_to_lose = False
             state, metrics = step_fn(state, batch)
+            run.goodput.step = step
             window.add(metrics)
             if step % config.train.log_every == 0 or step == config.train.steps:
                 window.log(step, state)
             if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
-                evaluate(run, state, writer)
-                publish(run, state)
+                with run.goodput.part("evaluate"):
+                    evaluate(run, state, writer)
+                    publish(run, state)
                 window.begin(step)
-            if step % config.train.checkpoint_every == 0 or step == config.train.steps:
+            if step % config.train.checkpoint_every == 0 or step == config.train.steps or run.checkpoints.must_retry():
                 window.check_finite(state)
-                run.checkpoints.save(state)
+                with run.goodput.part("save"):
+                    run.checkpoints.save(state)
+                run.goodput.write()
             run.guard.raise_if_stopped()
         return state
     except errors.Stopped as stopped:
         done = int(state.step)
         if done == start:
             raise errors.Stopped(f"{stopped} No step was done; the same command goes on from step {done}.") from None
-        run.checkpoints.save(state)
-        run.checkpoints.wait()
+        save_last(run, state)
         publish(run, state)
         raise errors.Stopped(f"{stopped} Saved at step {done}; the same command resumes.") from None
+    except errors.CannotWriteError as error:
+        raise run.emergency.save(state, error) from error
     finally:
         profile.close()
         feed.close()

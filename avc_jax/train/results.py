@@ -86,12 +86,36 @@ def _pairs_untrained(run: Run, evaluator: avc.AVC, on_batch) -> dict[str, Any]:
 
 
 def conclude(run: Run, state: State, writer) -> None:
-    """At the last step: saves, evaluates on every held-out clip, and publishes."""
-    run.checkpoints.save(state)
-    run.checkpoints.wait()
+    """At the last step: saves, evaluates on every held-out clip, and publishes.
+
+    Raises:
+      Stopped: a signal came; the state is saved, and the same command goes on with what was not asked yet.
+    """
+    save_last(run, state)
+    run.guard.nothing_to_lose = True
     write_facts(run, state)
-    evaluate(run, state, writer, last=True)
+    try:
+        evaluate(run, state, writer, last=True)
+    except errors.Stopped as stopped:
+        raise errors.Stopped(f"{stopped} Saved at step {int(state.step)}, the last; the same command goes on with the evaluation."
+                             ) from None
     run.progress.say(f"Done at step {int(state.step)}. The report: {publish(run, state)}")
+
+
+def save_last(run: Run, state: State) -> None:
+    """Saves a state before the end of this process, and returns when it is on the disk; an older emergency copy goes.
+
+    Raises:
+      CannotWriteError: the work directory cannot be written; the message says where the state is kept instead, if it is.
+    """
+    try:
+        with run.goodput.part("save"):
+            # Who asked for a stop may not wait for long, and there may be a better place.
+            run.checkpoints.finish(state, patient=not (run.guard.should_stop and run.emergency))
+    except errors.CannotWriteError as error:
+        raise run.emergency.save(state, error) from error
+    run.emergency.remove()
+    run.goodput.write()
 
 
 def publish(run: Run, state: State) -> Path:
@@ -126,6 +150,8 @@ def evaluate_checkpoint(run: Run) -> None:
 def write_facts(run: Run, state: State) -> None:
     """Writes what is known without an evaluation to results.json."""
     config = run.config
+    if run.goodput.step is not None:  # unless a checkpoint is evaluated
+        run.workdir.update_results(goodput=run.goodput.summary())
     run.workdir.update_results(
         train={
             "step": int(state.step),

@@ -20,6 +20,8 @@ from avc_jax.train import initial
 from avc_jax.train import optimizer as optimizers
 from avc_jax.train import state as states
 from avc_jax.train.checkpoint import Checkpoints
+from avc_jax.train.emergency import Emergency
+from avc_jax.train.goodput import Goodput
 from avc_jax.train.guard import Guard
 from avc_jax.train.progress import Progress
 from avc_jax.train.state import State
@@ -64,6 +66,8 @@ class Run:
         self.objective = optimizers.freeze(self.system, config)
         self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1))
         self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)
+        self.emergency = Emergency(config.train.emergency_folder, workdir.run_id)
+        self.goodput = Goodput(workdir.path / "goodput.jsonl" if jax.process_index() == 0 else None)
 
     def close(self) -> None:
         self.checkpoints.close()
@@ -81,8 +85,7 @@ class Run:
             if state is None:
                 state, facts = initial.start(self.config, self._draw_state())
                 state = jax.device_put(state, self.shardings)
-                kept.save(state)
-                kept.wait()
+                kept.finish(state)
                 if jax.process_index() == 0:
                     self.workdir.update_results(init=facts)
                 for line in initial.in_words(facts):

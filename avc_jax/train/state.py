@@ -43,6 +43,16 @@ def inference_variables(state: State) -> dict:
     return {"params": state.params if state.ema is None else state.ema, **state.collections}
 
 
+def is_finite(state: State) -> bool:
+    """Whether all that evaluation and the next step compute with is finite. Optimizers may keep infinities of their own."""
+    return bool(_is_finite([state.params, state.collections, state.ema]))
+
+
+@jax.jit
+def _is_finite(arrays) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(arrays)]))
+
+
 def params_sha256(params) -> str:
     """Digest of a pytree of arrays: paths, dtypes, shapes and bytes, in the order of the paths."""
     digest = hashlib.sha256()

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ class Workdir:
         """
         if not path:
             raise errors.ConfigError(f"{flag} is missing: name a folder to write to.")
-        self.path = Path(path).absolute()
+        self.path, self._flag = Path(path).absolute(), flag
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, held until close
         except OSError as error:
-            raise errors.CannotWriteError(f"{flag}={path} cannot be written: {error.strerror}.") from error
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -41,9 +42,15 @@ class Workdir:
             owner = self._lock.read().strip() or "unknown"
             raise errors.ConfigError(f"{flag}={path} is in use by another run (process {owner}); wait for it or name "
                                      "another folder.") from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        try:
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> errors.CannotWriteError:
+        return errors.CannotWriteError(f"{self._flag}={self.path} cannot be written: {error.strerror}.")
 
     def close(self) -> None:
         self._lock.close()
@@ -62,7 +69,12 @@ class Workdir:
             raise errors.ConfigError(f"--workdir={self.path} belongs to a run with another config:\n  " + "\n  ".join(lines)
                                      + "\nName a new workdir, or put these back to resume.")
         self.write("config.json", configs.to_dict(config))
-        self.write("data.json", {"clips_sha256": clips_sha256})
+        self.write("data.json", {"clips_sha256": clips_sha256, "run": data.get("run") or secrets.token_hex(8)})
+
+    @property
+    def run_id(self) -> str:
+        """Random, given when the folder was first claimed; empty before that."""
+        return self.read("data.json").get("run", "")
 
     def check_network(self, config) -> None:
         """Raises ConfigError unless the config describes the network that this folder's checkpoints are of."""

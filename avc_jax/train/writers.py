@@ -1,16 +1,20 @@
 """Where metrics go: TensorBoard events through clu, and one JSON line a step. The only module that names clu."""
 
+import contextlib
 import functools
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from clu import metric_writers, metrics
 from clu.metric_writers import interface
 
+from avc_jax import errors
 from avc_jax.systems.base import Metrics
 
 
@@ -18,12 +22,14 @@ class JsonlWriter(interface.MetricWriter):
     """Appends scalars to a file, one JSON object per call: {"step": 10, "time": 1.7e9, "train/loss": 0.69}."""
 
     def __init__(self, path: Path):
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
+        self._path = path
+        path.touch()
 
     def write_scalars(self, step: int, scalars) -> None:
         values = {name: float(np.asarray(value)) for name, value in scalars.items()}
         values = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
 
     def write_summaries(self, step, values, metadata=None):
         pass
@@ -50,10 +56,40 @@ class JsonlWriter(interface.MetricWriter):
         pass
 
     def flush(self) -> None:
-        self._file.flush()
+        pass
 
     def close(self) -> None:
-        self._file.close()
+        pass
+
+
+class Writer(metric_writers.MultiWriter):
+    """Several writers below one folder, whose errors say what to do."""
+
+    def __init__(self, writers, folder: Path):
+        super().__init__(writers)
+        self._folder = folder
+
+    def write_scalars(self, step: int, scalars) -> None:
+        with _telling(self._folder):
+            super().write_scalars(step, scalars)
+
+    def flush(self) -> None:
+        with _telling(self._folder):
+            super().flush()
+
+    def close(self) -> None:
+        # Whatever was written has been flushed; an error here would hide the one that ended the run.
+        with contextlib.suppress(errors.CannotWriteError), _telling(self._folder):
+            super().close()
+
+
+@contextlib.contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise errors.CannotWriteError(f"Metrics cannot be written to {folder}: {error}. Make room, or the folder writable, and "
+                                      "run the same command to resume.") from error
 
 
 def average(steps: list[Metrics]) -> dict[str, float]:
@@ -67,11 +103,15 @@ def make_writer(workdir: Path, start_step: int) -> interface.MetricWriter:
     """A writer to `workdir/metrics.jsonl` and to TensorBoard events below `workdir/tensorboard`.
 
     Lines of steps after start_step are dropped first: a killed run wrote them, and the resumed run writes them again.
+
+    Raises:
+      CannotWriteError: the folder cannot be written.
     """
     path = workdir / "metrics.jsonl"
-    if path.exists():
-        _keep_until(path, start_step)
-    return metric_writers.MultiWriter([JsonlWriter(path), metric_writers.SummaryWriter(str(workdir / "tensorboard"))])
+    with _telling(workdir):
+        if path.exists():
+            _keep_until(path, start_step)
+        return Writer([JsonlWriter(path), metric_writers.SummaryWriter(str(workdir / "tensorboard"))], workdir)
 
 
 def _keep_until(path: Path, step: int) -> None:

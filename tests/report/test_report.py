@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_a_run_from_a_checkpoint_says_from_which(full, damage):
     said = check(full).text()
     assert "It started from /runs/<first>, step" in said and "is the network at that start" in said
     assert damage or "step 4,000: 80 variables loaded, 1 new. 3 variables did not fit." in said
+
+
+def test_time_is_shown_as_one_bar_whose_parts_add_up(full):
+    page = check(full)
+    styles = [span["style"] for span in page.all("span") if re.match("width:.*background", span.get("style") or "")]
+    assert [float(style[6:].split("%")[0]) for style in styles] == [5.0, 10.0, 2.0, 65.0, 10.0, 3.0, 5.0]
+    said = page.text()
+    assert "6 min 40 s, in 2 starts of the command" in said
+    assert "training 65.0 %, 4 min 20 s" in said and "done again after a kill 5.0 %, 20 s" in said
+
+
+@pytest.mark.parametrize("goodput", [None, [], {"parts": {"step": "x", "lost": None}}, {"parts": 3, "processes": "y"}])
+def test_without_a_ledger_of_time_there_is_no_bar(tmp_path, goodput):
+    make_results(tmp_path, goodput=goodput)
+    assert "Where the time went" not in check(tmp_path).text()
 
 
 def test_only_metrics(tmp_path):

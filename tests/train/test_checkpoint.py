@@ -4,50 +4,17 @@ import contextlib
 import json
 import resource
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
+from train.small import bits, restore, save, state_at, template_of
 
 from avc_jax import errors
 from avc_jax.parallel import mesh as meshes
+from avc_jax.train import checkpoint
 from avc_jax.train.checkpoint import Checkpoints
-from avc_jax.train.state import State
-
-
-def state_at(step, *, mesh=None, width=512, ema=True):
-    rng = np.random.default_rng(step)
-    params = {"dense": {"kernel": rng.normal(size=(64, width)).astype(np.float32), "bias": np.full(3, -0.0, np.float32)}}
-    params["dense"]["bias"][1] = np.float32(1e-40)  # subnormal
-    moments = optax.scale_by_adam().init(params)
-    moments = moments._replace(mu=jax.tree.map(lambda leaf: leaf + 1, params))
-    stats = {"batch_stats": {"mean": rng.normal(size=5).astype(np.float32)}}
-    state = State(step=jnp.int32(step), params=params, collections=stats,
-                  opt_state=(moments, optax.EmptyState()), ema=jax.tree.map(lambda leaf: leaf * 2, params) if ema else None,
-                  skipped=jnp.int32(3))
-    mesh = mesh or meshes.make_mesh(8, 1)
-    return jax.device_put(state, meshes.state_sharding(mesh, jax.eval_shape(lambda: state)))
-
-
-def template_of(state, mesh=None):
-    shapes = jax.eval_shape(lambda: state)
-    shardings = meshes.state_sharding(mesh or meshes.make_mesh(8, 1), shapes)
-    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings)
-
-
-def bits(state):
-    return [(jax.tree_util.keystr(path), leaf.dtype, leaf.shape, np.asarray(leaf).tobytes())
-            for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
-
-
-def save(folder, *numbers, keep=9):
-    checkpoints = Checkpoints(folder, keep=keep)
-    for number in numbers:
-        checkpoints.save(state_at(number))
-    checkpoints.wait()
-    checkpoints.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +29,6 @@ def saved(tmp_path_factory):
 def folder(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     return tmp_path / "run"
-
-
-def restore(folder, template=None, **options):
-    checkpoints = Checkpoints(folder, keep=9, **options)
-    try:
-        return checkpoints.restore_newest_valid(template or template_of(state_at(1)))
-    finally:
-        checkpoints.close()
 
 
 def largest(folder, step):
@@ -96,8 +55,7 @@ def test_checkpoint_comes_back_bit_for_bit_on_another_mesh(folder, data, fsdp):
 
 def test_state_without_average_comes_back_without(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state_at(1, ema=False))
-    checkpoints.wait()
+    checkpoints.finish(state_at(1, ema=False))
     found = checkpoints.restore_newest_valid(template_of(state_at(1, ema=False)))
     checkpoints.close()
     assert found.ema is None
@@ -111,8 +69,7 @@ def test_no_checkpoint_is_none(tmp_path):
 def test_saving_a_step_again_changes_nothing(folder):
     before = (folder / "checkpoints" / "digests" / "3.json").read_text()
     checkpoints = Checkpoints(folder, keep=9)
-    checkpoints.save(state_at(3))
-    checkpoints.wait()
+    checkpoints.finish(state_at(3))
     checkpoints.close()
     assert (folder / "checkpoints" / "digests" / "3.json").read_text() == before
 
@@ -123,9 +80,8 @@ def test_what_is_saved_is_the_state_of_that_moment(tmp_path):
     wanted = bits(state)
     checkpoints.save(state)
     jax.tree.map(lambda leaf: leaf.delete(), state)  # as a donating step does
-    checkpoints.wait()
-    assert bits(checkpoints.restore_newest_valid(template_of(state_at(5)))) == wanted
     checkpoints.close()
+    assert bits(restore(tmp_path)) == wanted
 
 
 # Damaged ------------------------------------------------------------------------------------------------------------------
@@ -184,8 +140,7 @@ def test_step_can_be_saved_again_after_its_damaged_one_was_set_aside(folder):
     flip_a_bit(folder)
     checkpoints = Checkpoints(folder, keep=9)
     assert int(checkpoints.restore_newest_valid(template_of(state_at(1))).step) == 2
-    checkpoints.save(state_at(3))
-    checkpoints.wait()
+    checkpoints.finish(state_at(3))
     checkpoints.close()
     assert bits(restore(folder)) == bits(state_at(3))
 
@@ -276,21 +231,86 @@ def test_folder_that_cannot_be_made_is_cannot_write(tmp_path):
         Checkpoints(tmp_path)
 
 
-def test_save_that_fails_is_cannot_write_and_earlier_checkpoints_stay(folder):
-    checkpoints = Checkpoints(folder, keep=9)
-    state, limits = state_at(4), resource.getrlimit(resource.RLIMIT_FSIZE)
+# Failing ------------------------------------------------------------------------------------------------------------------------
 
-    def save():
-        checkpoints.save(state)
-        checkpoints.wait()
 
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as on a full disk, larger files fail
-    try:
-        with pytest.raises(errors.CannotWriteError, match="Earlier checkpoints are untouched"):
-            save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with contextlib.suppress(Exception):
-            checkpoints.close()
+@pytest.fixture
+def full(monkeypatch):
+    """A context manager in which files cannot become large, as on a full disk; there is little patience with it."""
+    monkeypatch.setattr(checkpoint, "_PAUSES_S", (0.01, 0.02, 0.03))
+
+    @contextlib.contextmanager
+    def limit():
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limit
+
+
+@pytest.fixture
+def checkpoints(folder):
+    made = Checkpoints(folder, keep=1)
+    assert made.newest_valid() == 3
+    yield made
+    made.close()
+
+
+def wait_for(holds):
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("patient", "tries"), [(True, 4), (False, 1)])
+def test_save_that_fails_is_tried_again_and_ends_as_cannot_write_with_earlier_ones_intact(folder, full, checkpoints, caplog,
+                                                                                         patient, tries):
+    with full(), pytest.raises(errors.CannotWriteError, match="Earlier checkpoints are untouched"):
+        checkpoints.finish(state_at(4), patient=patient)
+    assert caplog.text.count("Trying again") == tries - 1
+    assert checkpoints.steps() == [3]
     assert bits(restore(folder)) == bits(state_at(3))
-    assert not list((folder / "checkpoints").glob("4*"))
+
+
+def test_failed_save_is_noticed_without_waiting_for_the_next_and_succeeds_when_there_is_room(folder, full, checkpoints):
+    with full():
+        checkpoints.save(state_at(4))
+        wait_for(checkpoints.must_retry)
+    checkpoints.save(state_at(5))
+    wait_for(lambda: (folder / "checkpoints" / "digests" / "5.json").exists())
+    assert not checkpoints.must_retry()
+    assert bits(restore(folder)) == bits(state_at(5))
+
+
+def test_digest_that_cannot_be_written_is_a_failed_save(folder, full, checkpoints):
+    (folder / "checkpoints" / "digests" / "4.tmp").mkdir()
+    checkpoints.save(state_at(4))
+    wait_for(checkpoints.must_retry)
+    checkpoints.finish(state_at(4))  # what failed was removed
+    assert bits(restore(folder)) == bits(state_at(4))
+
+
+def test_step_is_finished_without_anybody_waiting_for_it(folder, checkpoints):
+    checkpoints.save(state_at(4))
+    wait_for(lambda: (folder / "checkpoints" / "digests" / "4.json").exists())
+    wait_for(lambda: checkpoints.steps() == [4])  # and only then the one before goes
+
+
+def test_state_that_is_not_finite_is_never_saved(folder, checkpoints):
+    state = state_at(4)
+    bad = state.replace(params=jax.tree.map(lambda leaf: leaf.at[0].set(jnp.inf), state.params))
+    with pytest.raises(errors.DivergedError, match="not finite after step 4"):
+        checkpoints.save(bad)
+    assert checkpoints.steps()[-1] == 3
+
+
+def test_slow_storage_is_told_of_once(folder, checkpoints, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(checkpoint, "_digest", lambda folder: time.sleep(0.5) or {})
+    for step in (4, 5, 6):
+        checkpoints.save(state_at(step))
+    assert caplog.text.count("is slow. A larger config.train.checkpoint_every") == 1

@@ -1,7 +1,10 @@
-"""Real signals to this very process."""
+"""Real signals, to this very process or to one that they end."""
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -54,3 +57,40 @@ def test_handlers_are_put_back(fails):
 
 def test_stopped_is_an_exit_code_that_schedulers_retry():
     assert errors.Stopped.exit_code == 75
+
+
+# The main thread is in compiled code, where no handler of Python runs.
+BUSY = """
+import hashlib
+from avc_jax.train.guard import Guard
+with Guard() as guard:
+    guard.nothing_to_lose = {nothing}
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
+    guard.raise_if_stopped()
+"""
+
+
+@pytest.mark.parametrize(("nothing", "code"), [(True, 75), (False, 1)])
+def test_signal_ends_a_busy_process_only_if_nothing_is_lost_by_that(nothing, code):
+    rounds = 200_000_000 if nothing else 5_000_000  # minutes, or seconds
+    with subprocess.Popen([sys.executable, "-c", BUSY.format(nothing=nothing, rounds=rounds)], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "busy\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert ("Stopped by SIGTERM, with nothing to save" in printed) == nothing, printed
+
+
+def test_signal_that_came_before_the_end_does_not_change_how_the_process_ends():
+    script = """
+import os, signal, time
+from avc_jax.train.guard import Guard
+with Guard() as guard:
+    guard.nothing_to_lose = True
+    os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(3)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -37,8 +37,7 @@ def write_run(folder, config, seed=1):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(configs.to_dict(config)))
     checkpoints = Checkpoints(folder)
-    checkpoints.save(state)
-    checkpoints.wait()
+    checkpoints.finish(state)
     checkpoints.close()
     return state
 
@@ -267,8 +266,7 @@ def test_decay_leaves_the_frozen_alone_whatever_their_gradients(form):
 def test_frozen_networks_are_saved_and_restored(trained, tmp_path):
     _, _, after = trained
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(after)
-    checkpoints.wait()
+    checkpoints.finish(after)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), after)
     assert_same(checkpoints.restore_newest_valid(template), after)

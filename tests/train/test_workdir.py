@@ -59,7 +59,18 @@ def test_claim_records_the_config_and_the_clips(workdir):
     config = tiny.config()
     workdir.claim(config, "digest")
     assert workdir.read("config.json") == configs.to_dict(config)
-    assert workdir.read("data.json") == {"clips_sha256": "digest"}
+    assert workdir.read("data.json") == {"clips_sha256": "digest", "run": workdir.run_id}
+
+
+def test_every_run_has_an_id_of_its_own_that_stays(workdir, tmp_path):
+    assert workdir.run_id == ""
+    workdir.claim(tiny.config(), "digest")
+    first = workdir.run_id
+    workdir.claim(tiny.config(), "digest")
+    other = Workdir(str(tmp_path / "other"))
+    other.claim(tiny.config(), "digest")
+    other.close()
+    assert len(first) == 16 and workdir.run_id == first != other.run_id
 
 
 def test_same_run_may_claim_again_also_with_keys_that_are_free(workdir):
@@ -84,7 +95,7 @@ def test_run_on_other_clips_is_refused(workdir):
     workdir.claim(tiny.config(), "digest")
     with pytest.raises(errors.ConfigError, match="the videos: files or splits were added, removed or renamed"):
         workdir.claim(tiny.config(), "other")
-    assert workdir.read("data.json") == {"clips_sha256": "digest"}
+    assert workdir.read("data.json")["clips_sha256"] == "digest"
 
 
 @pytest.mark.parametrize(("change", "fits"), [
