@@ -104,6 +104,8 @@ def _plain_errors(damaged: bool = False) -> Iterator[None]:
     """Turns what Pillow raises inside into BadMedia."""
     try:
         yield
+    except MemoryError as error:
+        raise BadMedia("too_large", "Decoding the image takes more memory than it may have.") from error
     # Pillow's plugins also let SyntaxError and IndexError out on broken files.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError) as error:
         if damaged:
