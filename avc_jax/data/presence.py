@@ -1,0 +1,129 @@
+"""Tells a file that is gone or bad from a source that is away, and waits for such a source.
+
+When a disk is unplugged, a mount drops or a folder is moved, every file of it fails, and none of them is bad. Were they put into
+quarantine, a run would end, or worse, go on with what is left. So whoever fails to read asks here first: a file that is away
+together with its neighbours is not gone, its folder is; and everybody waits for that, up to a limit.
+"""
+
+import bisect
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from avc_jax import errors
+from avc_jax.data import decoders, limits, processes
+
+logger = logging.getLogger(__name__)
+
+_NEIGHBOURS = 4  # on each side, in the order of paths; all of them go with a folder or disk, and hardly ever otherwise
+_FEWEST = 3  # A side with fewer says nothing by itself.
+_POLL_S = 1.0
+_TELL_S = 60.0
+_LOOK_S = 20.0  # A network file system may not answer at all.
+
+T = TypeVar("T")
+_telling = threading.Lock()
+_told_s = -float("inf")
+
+
+def patiently(read: Callable[[], T], why_away: Callable[[], str]) -> T:
+    """read(); where it fails because its source is away, again when that is back.
+
+    Args:
+      read: raises BadMedia if it fails.
+      why_away: asked then: a clause on what is away, empty if nothing is.
+
+    Raises:
+      BadMedia: as `read` does, where its source is there.
+      MissingInputError: the source did not come back in time.
+      Stopped: this process is about to end.
+    """
+    while True:
+        try:
+            return read()
+        except errors.BadMedia:
+            reason = why_away()
+            if not reason:
+                raise
+        _wait(reason, why_away)
+
+
+def _wait(reason: str, why_away: Callable[[], str]) -> None:
+    """Waits until nothing is away any more."""
+    global _told_s
+    began, patience_s = time.monotonic(), limits.current().patience_s
+    while reason:
+        now = time.monotonic()
+        if now - began >= patience_s:
+            raise errors.MissingInputError(f"{reason[0].upper()}{reason[1:]}, and it has not come back in {patience_s:g} s "
+                                           "(config.data.patience_s). Bring it back; the same command goes on from the last "
+                                           "checkpoint.")
+        with _telling:  # many threads wait for the same
+            if now - _told_s >= _TELL_S:
+                _told_s = now
+                logger.warning("%s%s; waiting for it, up to %g s.", reason[0].upper(), reason[1:], patience_s)
+        if processes.ending.wait(min(_POLL_S, max(0.05, began + patience_s - now))):
+            raise errors.Stopped("The run is ending.")
+        reason = why_away()
+    with _telling:
+        if _told_s > -float("inf"):
+            _told_s = -float("inf")
+            logger.warning("It is back after %.0f s; going on.", time.monotonic() - began)
+
+
+class Neighbours:
+    """The files of a source, in the order of their paths, so that those of a folder or disk lie side by side."""
+
+    def __init__(self, root: Path, names: Iterable[str], files: Callable[[str], Sequence[Path]]):
+        """
+        Args:
+          root: the source's folder.
+          names: of what there is in the source.
+          files: name -> its files, as many for each, in the same order.
+        """
+        self._root, self._names, self._files = root, sorted(set(names)), files
+
+    def why_away(self, name: str) -> str:
+        """A clause on what is away, where the files of `name` are and those of its neighbours; else empty."""
+        place = bisect.bisect_left(self._names, name)
+        before = self._names[max(0, place - _NEIGHBOURS) : place]
+        after = self._names[place + 1 : place + 1 + _NEIGHBOURS]
+        sides = [side for side in (before, after) if len(side) >= _FEWEST] or [before + after]
+        around = [[self._files(one) for one in side] for side in sides if side]
+        try:
+            return decoders.call(_look, self._root, self._files(name), around, limit_s=_LOOK_S)
+        except errors.BadMedia:
+            return f"{self._root} does not answer"
+
+
+def _look(root: Path, own: Sequence[Path], around: Sequence[Sequence[Sequence[Path]]]) -> str:
+    """See `Neighbours.why_away`; in a process that may hang."""
+    for number, file in enumerate(own):
+        if is_there(file):
+            continue
+        if not root.exists():
+            return f"{root} is gone"
+        if any(not any(is_there(files[number]) for files in side) for side in around):
+            return f"{file} is gone, and so are the files beside it"
+    return ""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file can be read from at all."""
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb", buffering=0) as file:
+            file.read(1)
+        return True
+    except OSError:
+        return False
+
+
+def read_beside(neighbours: Neighbours, name: str, read: Callable[[], T]) -> T:
+    """`patiently`, of a name among its neighbours."""
+    return patiently(read, functools.partial(neighbours.why_away, name))
