@@ -27,7 +27,7 @@ _LOOK_S = 20.0  # A network file system may not answer at all.
 
 T = TypeVar("T")
 _telling = threading.Lock()
-_told_s = -float("inf")
+_told_s: float | None = None  # None: nobody waits
 
 
 def patiently(read: Callable[[], T], why_away: Callable[[], str]) -> T:
@@ -42,37 +42,41 @@ def patiently(read: Callable[[], T], why_away: Callable[[], str]) -> T:
       MissingInputError: the source did not come back in time.
       Stopped: this process is about to end.
     """
+    began = None
     while True:
         try:
-            return read()
+            found = read()
         except errors.BadMedia:
             reason = why_away()
             if not reason:
                 raise
-        _wait(reason, why_away)
+        else:
+            if began is not None:
+                _tell(f"It is back after {time.monotonic() - began:.0f} s; going on.", None)
+            return found
+        began = time.monotonic() if began is None else began
+        _wait(f"{reason[0].upper()}{reason[1:]}", began)
 
 
-def _wait(reason: str, why_away: Callable[[], str]) -> None:
-    """Waits until nothing is away any more."""
+def _wait(reason: str, began: float) -> None:
+    """Waits a little for what is away since `began`; raises as `patiently` does."""
+    patience_s, waited_s = limits.current().patience_s, time.monotonic() - began
+    if waited_s >= patience_s:
+        raise errors.MissingInputError(f"{reason}, and that has not changed in {patience_s:g} s (config.data.patience_s). Put "
+                                       "it right; the same command goes on from the last checkpoint.")
+    _tell(f"{reason}; waiting for it, up to {patience_s:g} s.", time.monotonic())
+    if processes.ending.wait(min(_POLL_S, patience_s - waited_s)):
+        raise errors.Stopped("The run is ending.")
+
+
+def _tell(text: str, now: float | None) -> None:
+    """Says something once for all threads that wait, and again every minute; `now` None: that the waiting is over."""
     global _told_s
-    began, patience_s = time.monotonic(), limits.current().patience_s
-    while reason:
-        now = time.monotonic()
-        if now - began >= patience_s:
-            raise errors.MissingInputError(f"{reason[0].upper()}{reason[1:]}, and it has not come back in {patience_s:g} s "
-                                           "(config.data.patience_s). Bring it back; the same command goes on from the last "
-                                           "checkpoint.")
-        with _telling:  # many threads wait for the same
-            if now - _told_s >= _TELL_S:
-                _told_s = now
-                logger.warning("%s%s; waiting for it, up to %g s.", reason[0].upper(), reason[1:], patience_s)
-        if processes.ending.wait(min(_POLL_S, max(0.05, began + patience_s - now))):
-            raise errors.Stopped("The run is ending.")
-        reason = why_away()
     with _telling:
-        if _told_s > -float("inf"):
-            _told_s = -float("inf")
-            logger.warning("It is back after %.0f s; going on.", time.monotonic() - began)
+        if (now is None and _told_s is None) or (now is not None and _told_s is not None and now - _told_s < _TELL_S):
+            return
+        _told_s = now
+    logger.warning("%s", text)
 
 
 class Neighbours:

@@ -64,7 +64,8 @@ class Captions:
         """Of times and texts."""
         if not len(self):
             return ""
-        return hashlib.sha256(self.start_s.tobytes() + self.end_s.tobytes() + self._text.encode("utf-8", "surrogatepass")).hexdigest()
+        text = self._text.encode("utf-8", "surrogatepass")  # JSON may hold halves of characters
+        return hashlib.sha256(self.start_s.tobytes() + self.end_s.tobytes() + text).hexdigest()
 
 
 NONE = Captions()
