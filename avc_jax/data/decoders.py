@@ -1,8 +1,8 @@
 """Decodes media for the threads of this process in processes of their own.
 
 PyAV gives up the interpreter's lock while it decodes, but takes it back a thousand times in a visit, and every time it has to
-wait costs tens of microseconds. And a file that crashes the decoder, hangs it, or has it allocate without end (see `limits`), costs a
-process that holds nothing, instead of the run.
+wait costs tens of microseconds. And a file that crashes the decoder, hangs it, or has it allocate without end (see `limits`) ends
+a process that holds nothing, instead of the run.
 """
 
 import atexit
@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import multiprocessing
+import multiprocessing.util
 import signal
 import threading
 import traceback
@@ -25,6 +26,7 @@ from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.moments import Format, Request
 
 _ATTEMPTS = 2  # A process may be killed for what is not the file's fault.
+WHOLE_S = 600.0  # For what reads a whole film, which takes longer than a visit, and is not limited by config.data.decode_limit_s.
 _START_S = 300.0  # A process imports for a second, on a busy machine for many.
 _KILLED_S = 10.0  # One that waits for a network file system may outlive its SIGKILL.
 _PIPE_BYTES = 1 << 20  # The most that Linux gives to everybody; a visit's pictures then cross in a few pieces.
@@ -73,7 +75,7 @@ def read_sound(path: Path, clip: files.Clip, rate_hz: int, *, video: bool = Fals
     Raises:
       BadMedia: as `read` does.
     """
-    return call(_read_sound, path, files.Stretch(clip.start_s, clip.end_s), rate_hz, video)
+    return call(_read_sound, path, files.Stretch(clip.start_s, clip.end_s), rate_hz, video, limit_s=WHOLE_S)
 
 
 def _read_sound(path: Path, stretch: files.Stretch, rate_hz: int, video: bool) -> np.ndarray:
@@ -120,7 +122,7 @@ def _apart(ask: Callable[["_Decoder"], Any]) -> Any:
             continue
         except _TimeIsUp as limit:
             decoder.end(wait_s=0.0)
-            raise errors.BadMedia("hangs", f"Decoding it was given up after {limit} s (config.data.decode_limit_s).") from None
+            raise errors.BadMedia("hangs", f"Decoding it was given up after {limit} s.") from None
         except errors.BadMedia:
             _idle.append(decoder)
             raise
@@ -136,6 +138,7 @@ class _Decoder:
     """A process that reads clips, one after another."""
 
     def __init__(self):
+        _end_with_this_process()
         context = multiprocessing.get_context("spawn")
         answers, its_answers = context.Pipe(duplex=False)
         its_questions, questions = context.Pipe(duplex=False)
@@ -237,7 +240,13 @@ def _answer(answers, path: Path, stretch: tuple[float, float], request: Request,
             answers.send_bytes(array.data.cast("B"))
 
 
-@atexit.register
+@functools.cache
+def _end_with_this_process() -> None:
+    """In a process of multiprocessing nothing is called at its exit but this, and then its children are waited for."""
+    atexit.register(_end_all)
+    multiprocessing.util.Finalize(None, _end_all, exitpriority=100)
+
+
 def _end_all() -> None:
     processes.ending.set()  # or those who ask would start others
     for decoder in list(_all):
