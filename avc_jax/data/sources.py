@@ -95,12 +95,12 @@ class Source:
         clips = [self.clips[place] for place in request.clips]
         return files.read([self.root / clip.path for clip in clips], clips, self._read_one, request, form)
 
-    def _read_one(self, path: Path, clip: Clip, request: Request, form: Format) -> files.Read:
-        return presence.read_beside(self._neighbours, clip.path, lambda: decoders.read(path, clip, request, form))
+    def _read_one(self, path: Path, clip: files.Clip, request: Request, form: Format) -> files.Read:
+        return presence.read_beside(self._neighbours, str(path), lambda: decoders.read(path, clip, request, form))
 
     @functools.cached_property
     def _neighbours(self) -> presence.Neighbours:
-        return presence.Neighbours(self.root, (clip.path for clip in self.clips), lambda path: [self.root / path])
+        return presence.Neighbours(self.root, (str(self.root / clip.path) for clip in self.clips), lambda path: [Path(path)])
 
     def sound(self, place: int, rate_hz: int) -> np.ndarray:
         """int16[n]: the whole sound of a clip, mono.
@@ -109,8 +109,8 @@ class Source:
           BadMedia: the clip is of no use.
         """
         clip = self.clips[place]
-        return presence.read_beside(self._neighbours, clip.path,
-                                    lambda: decoders.read_sound(self.root / clip.path, clip, rate_hz, video=True))
+        path = self.root / clip.path
+        return presence.read_beside(self._neighbours, str(path), lambda: decoders.read_sound(path, clip, rate_hz, video=True))
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.
