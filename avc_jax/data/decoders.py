@@ -243,11 +243,12 @@ def _answer(answers, path: Path, stretch: tuple[float, float], request: Request,
 @functools.cache
 def _end_with_this_process() -> None:
     """In a process of multiprocessing nothing is called at its exit but this, and then its children are waited for."""
-    atexit.register(_end_all)
-    multiprocessing.util.Finalize(None, _end_all, exitpriority=100)
+    atexit.register(end_all)
+    multiprocessing.util.Finalize(None, end_all, exitpriority=100)
 
 
-def _end_all() -> None:
-    processes.ending.set()  # or those who ask would start others
+def end_all() -> None:
+    """Ends every process, where this one is about to end; who waits for one, or for a source to come back, gets Stopped."""
+    processes.ending.set()
     for decoder in list(_all):
         decoder._process.kill()
