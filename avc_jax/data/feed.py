@@ -100,7 +100,7 @@ def _end_with_this_process() -> None:
 
 
 def _end() -> None:
-    # The process is aborted if one of TensorFlow's threads comes back to an interpreter that is going away.
+    """Ends the reading that is left, see `pipeline._end`, and waits for the threads that asked for it."""
     decoders.end_all()
     for thread in list(_threads):
         thread.join(timeout=_END_S)
