@@ -22,7 +22,7 @@ _BEFORE_S, _AFTER_S = 1.5, 1.0
 _VIDEOS: dict[str, dict] = {
     "h264_aac.mp4": {}, "h264_aac_b.mp4": {"bframes": 2}, "h264_opus.mkv": {}, "vp9_opus.webm": {}, "mpeg4_mp3.avi": {},
     "mpeg1_mp2.mpg": {}, "h264_aac.ts": {}, "h264_pcm.mov": {"acodec": "pcm_s16le"},
-    "vp8_vorbis.webm": {"vcodec": "libvpx", "acodec": "libvorbis"},
+    "vp8_opus.webm": {"vcodec": "libvpx"},
     "turned.mp4": {"rotation": 90}, "flac.mkv": {"acodec": "flac"}, "mpeg4_aac.mp4": {"vcodec": "mpeg4"}}
 _SOUNDS = {"pcm.wav": {}, "flac.flac": {}, "mp3.mp3": {}, "float.wav": {"acodec": "pcm_f32le", "sample_format": "flt"}}
 
