@@ -126,21 +126,29 @@ def _meet(spans: list[list[float]], begin_s: float, end_s: float) -> bool:
 
 @functools.cache
 def _good(folder: Path, name: str) -> Good:
-    data, packets, place = (folder / name).read_bytes(), [], 0
+    data, packets = (folder / name).read_bytes(), []
     with av.open(str(folder / name)) as container:
         key_s: list[float] = []
         for packet in container.demux():
             if not packet.size or packet.pts is None:
                 continue
-            begin, time_s = data.find(bytes(packet), max(0, place - (1 << 16))), float(packet.pts * packet.time_base)
+            begin, time_s = _find(data, packet), float(packet.pts * packet.time_base)
             is_picture = packet.stream.type == "video"
             if is_picture and packet.is_keyframe:
                 key_s.append(time_s)
             if begin >= 0:
-                place, end_s = begin + packet.size, time_s + float((packet.duration or 0) * packet.time_base)
-                packets.append([begin, place, is_picture, time_s, end_s])
+                end_s = time_s + float((packet.duration or 0) * packet.time_base)
+                packets.append([begin, begin + packet.size, is_picture, time_s, end_s])
     for packet in packets:
         if packet[2]:  # A picture matters to all up to the next key frame, and, as those may lie before it, from the last one on.
             packet[3] = max((time_s for time_s in key_s if time_s <= packet[3]), default=0.0)
             packet[4] = min((time_s for time_s in key_s if time_s > packet[3]), default=np.inf)
     return Good(name, data, tuple(map(tuple, packets)))
+
+
+def _find(data: bytes, packet: av.Packet) -> int:
+    """Where in a file the bytes of a packet begin; -1 where they lie in pieces, or where nobody can say."""
+    content = bytes(packet)
+    if packet.pos is not None and data[packet.pos : packet.pos + packet.size] == content:
+        return packet.pos
+    return data.find(content) if data.count(content) == 1 else -1

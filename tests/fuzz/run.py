@@ -29,7 +29,7 @@ from avc_jax.data import decoders, limits, processes
 
 # Target -> inputs of a whole run.
 COUNTS = {"media": 12_000, "records": 6_000, "tracks": 3_000, "verify": 1_000, "manifests": 1_000, "checkpoints": 1_200}
-LIMITS = limits.Limits(decode_s=10.0, memory_mb=512, patience_s=0.0)
+LIMITS = limits.Limits(decode_s=10.0, memory_mb=2048, patience_s=0.0)
 _LIMIT_S = 30.0  # of an input that is read in one process with its check; some targets import JAX first
 
 
