@@ -25,7 +25,7 @@ from avc_jax.data import files, limits, processes
 from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.moments import Format, Request
 
-_ATTEMPTS = 2  # A process may be killed for what is not the file's fault.
+_ATTEMPTS = 2
 WHOLE_S = 600.0  # For what reads a whole film, which takes longer than a visit, and is not limited by config.data.decode_limit_s.
 _START_S = 300.0  # A process imports for a second, on a busy machine for many.
 _KILLED_S = 10.0  # One that waits for a network file system may outlive its SIGKILL.
@@ -109,29 +109,33 @@ def _ask_sound(path: Path, what: str, args: tuple) -> Any:
 
 
 def _apart(ask: Callable[["_Decoder"], Any]) -> Any:
-    """What a decoder answers; one that ends is asked anew."""
-    for _ in range(_ATTEMPTS):
+    """What a decoder answers. One that ends, or lacks memory, may do so for what it did before: a new one is asked again."""
+    for attempt in range(_ATTEMPTS):
         with _lock:
-            decoder = _idle.pop() if _idle else _Decoder()
+            decoder = _idle.pop() if _idle and not attempt else _Decoder()
         try:
             answer = ask(decoder)
         except (EOFError, ConnectionError):
             ended = decoder.end()
             if processes.ending.is_set():
                 raise errors.Stopped("The run is ending.") from None
-            continue
+            failure = errors.BadMedia("crashed", f"Decoding it ended the decoder {_ATTEMPTS} times ({ended}).")
         except _TimeIsUp as limit:
             decoder.end(wait_s=0.0)
             raise errors.BadMedia("hangs", f"Decoding it was given up after {limit} s.") from None
-        except errors.BadMedia:
-            _idle.append(decoder)
-            raise
+        except errors.BadMedia as error:
+            if error.kind != "too_large":
+                _idle.append(decoder)
+                raise
+            decoder.end(wait_s=0.0)
+            failure = error
         except BaseException:  # what it was about to say is not what the next one asks
             decoder.end()
             raise
-        _idle.append(decoder)
-        return answer
-    raise errors.BadMedia("crashed", f"Decoding it ended the decoder {_ATTEMPTS} times ({ended}).")
+        else:
+            _idle.append(decoder)
+            return answer
+    raise failure
 
 
 class _Decoder:
