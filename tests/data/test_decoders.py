@@ -120,16 +120,9 @@ def test_what_takes_too_much_memory_is_bad(videos, tight):
     assert decoders.read(videos / "02.mp4", WHOLE, request(), FORM).frames
 
 
-_kept = []
-
-
-def keep(size: int) -> None:
-    _kept.append(bytearray(size))
-
-
 def test_memory_that_files_of_before_took_is_not_held_against_the_next(tight):
     for _ in range(4):
-        decoders.call(keep, 30 << 20)
+        decoders.call(exec, "import sys; sys.kept = [*getattr(sys, 'kept', []), bytearray(30 << 20)]")
 
 
 def test_signals_to_stop_the_run_do_not_reach_its_decoders(videos, no_decoders):
