@@ -116,10 +116,9 @@ def _apart(ask: Callable[["_Decoder"], Any]) -> Any:
         try:
             answer = ask(decoder)
         except (EOFError, ConnectionError):
-            ended = decoder.end()
+            failure = errors.BadMedia("crashed", f"Decoding it ended the decoder {_ATTEMPTS} times ({decoder.end()}).")
             if processes.ending.is_set():
                 raise errors.Stopped("The run is ending.") from None
-            failure = errors.BadMedia("crashed", f"Decoding it ended the decoder {_ATTEMPTS} times ({ended}).")
         except _TimeIsUp as limit:
             decoder.end(wait_s=0.0)
             raise errors.BadMedia("hangs", f"Decoding it was given up after {limit} s.") from None

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from avc_jax.data import decoders
+from avc_jax.data import decoders, processes
 
 _END_S = 20.0
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -60,7 +60,7 @@ class Feed:
             self._put(error)
 
     def _put(self, item) -> bool:
-        while not self._closed.is_set():
+        while not (self._closed.is_set() or processes.ending.is_set()):
             try:
                 self._queue.put(item, timeout=self._POLL_S)
                 return True
