@@ -52,7 +52,7 @@ class BadMedia(Exception):
 
     Attributes:
       kind: short machine-readable reason, e.g. "unreadable", "no_audio", "no_video", "too_short", "incomplete",
-        "damaged", "silent".
+        "damaged", "silent", "hangs", "too_large", "crashed".
     """
 
     def __init__(self, kind: str, detail: str):

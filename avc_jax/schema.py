@@ -75,6 +75,12 @@ _DATA = dict(
     quarantine_budget=Key(0.05, "Share of files that may be bad before the run stops (one file always may, unless 0).",
                           low=0.0, high=1.0, free=True),
     decode_threads=Key(0, "Files decoded at once; 0: one per core.", low=0, high=1024, free=True),
+    decode_limit_s=Key(60.0, "Seconds after which a file that is still being decoded is given up and counts as bad.", low=0.1,
+                       high=86400.0, free=True),
+    decode_memory_mb=Key(2048, "Megabytes that decoding a file may take; one that wants more is bad.", low=64, high=1 << 20,
+                         free=True),
+    patience_s=Key(600.0, "Seconds to wait for a folder, disk or shard that is away, before the run stops.", low=0.0,
+                   high=1e6, free=True),
     prefetch_batches=Key(2, "Batches held ready on the host.", low=1, high=64, free=True),
     rendered_clips=Key(2048, "source=rendered: how many clips to render.", low=32, high=1_000_000, free=True),
 )

@@ -51,9 +51,11 @@ def seconds(ticks: int, tick: tuple[int, int]) -> float:
 
 @contextmanager
 def plain_errors(kind: str, detail: str) -> Iterator[None]:
-    """Turns whatever PyAV raises inside into BadMedia(kind, detail)."""
+    """Turns whatever PyAV raises inside into BadMedia(kind, detail); what needs too much memory into one of its own."""
     try:
         yield
+    except MemoryError as error:
+        raise BadMedia("too_large", "Decoding it takes more memory than it may have.") from error
     except MEDIA_ERRORS as error:
         raise BadMedia(kind, detail) from error
 

@@ -32,6 +32,7 @@ class MediaFile:
       no_video, no_audio: the track is missing, is only cover art, is empty, or has no decoder on this machine
       incomplete: the asked time lies outside what the file really holds
       damaged: the decoder fails there, the frame is flagged corrupt, or the sound has a hole of over 50 ms
+      too_large: there is not enough memory to decode it
     """
 
     def __init__(self, path: str | os.PathLike, *, video: bool = True, audio: bool = True):

@@ -1,13 +1,21 @@
 """From host batches to sharded device arrays, one step ahead of the step that uses them."""
 
+import atexit
+import functools
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 from jax.sharding import Sharding
+
+from avc_jax.data import decoders, processes
+
+_END_S = 20.0
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def to_devices(batch: dict[str, np.ndarray], sharding: Sharding) -> dict[str, jax.Array]:
@@ -22,6 +30,7 @@ class Feed:
     """
 
     _POLL_S = 0.2
+    _CLOSE_S = 2.0  # What is still being read then, or waits for a source that is away, is left alone until the process ends.
 
     def __init__(self, batches: Iterator[dict[str, np.ndarray]], sharding: Sharding, *, on_wait: Callable[[], None],
                  ahead: int = 1):
@@ -37,6 +46,8 @@ class Feed:
         self._closed = threading.Event()
         self.waited_s = 0.0
         self._thread = threading.Thread(target=self._fill, name="feed", daemon=True)
+        _threads.add(self._thread)
+        _end_with_this_process()
         self._thread.start()
 
     def _fill(self) -> None:
@@ -49,7 +60,7 @@ class Feed:
             self._put(error)
 
     def _put(self, item) -> bool:
-        while not self._closed.is_set():
+        while not (self._closed.is_set() or processes.ending.is_set()):
             try:
                 self._queue.put(item, timeout=self._POLL_S)
                 return True
@@ -80,4 +91,16 @@ class Feed:
     def close(self) -> None:
         """Ends the thread; what it had prepared is dropped."""
         self._closed.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=self._CLOSE_S)
+
+
+@functools.cache
+def _end_with_this_process() -> None:
+    atexit.register(_end)
+
+
+def _end() -> None:
+    """Ends the reading that is left, see `pipeline._end`, and waits for the threads that asked for it."""
+    decoders.end_all()
+    for thread in list(_threads):
+        thread.join(timeout=_END_S)

@@ -1,11 +1,15 @@
 """The tf.data pipeline: visits read in parallel and in order, and put together into batches."""
 
+import atexit
 import collections
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from avc_jax import errors
 from avc_jax.data import processes
 from avc_jax.data.moments import Cut
 from avc_jax.data.plan import Plan
@@ -13,6 +17,9 @@ from avc_jax.data.reading import Batch, Reader, Shapes
 
 LEAD = 4  # Visits of files that each thread may be ahead, because a film takes as long as several clips.
 _MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a time.
+
+_END_S = 20.0
+_calls, _none_left = 0, threading.Condition()
 
 # TensorFlow is here for its input pipeline; the accelerators are JAX's.
 tf.config.set_visible_devices([], "GPU")
@@ -40,12 +47,13 @@ def read_in_parallel(read: Callable[[int], Batch], count: int, shapes: Shapes, *
     failure: list[BaseException] = []
 
     def call(position: np.int64) -> list[np.ndarray]:
-        try:
-            found = read(int(position))
-            return [found[name] for name in handed]
-        except BaseException as error:
-            failure.append(error)
-            raise
+        with _in_python():
+            try:
+                found = read(int(position))
+                return [found[name] for name in handed]
+            except BaseException as error:
+                failure.append(error)
+                raise
 
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
         tensors = dict(zip(handed, tf.numpy_function(call, [position], list(handed.values()), stateful=True), strict=True))
@@ -69,6 +77,30 @@ def read_in_parallel(read: Callable[[int], Batch], count: int, shapes: Shapes, *
         if failure:
             raise failure[0] from None
         raise
+
+
+@contextlib.contextmanager
+def _in_python() -> Iterator[None]:
+    """Counts the calls of TensorFlow's threads; at the end of the process there are no more."""
+    global _calls
+    with _none_left:
+        if processes.ending.is_set():
+            raise errors.Stopped("The run is ending.")
+        _calls += 1
+    try:
+        yield
+    finally:
+        with _none_left:
+            _calls -= 1
+            _none_left.notify_all()
+
+
+@atexit.register
+def _end() -> None:
+    # A thread of TensorFlow's that comes back to an interpreter that is going away aborts the process.
+    processes.ending.set()
+    with _none_left:
+        _none_left.wait_for(lambda: not _calls, _END_S)
 
 
 def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, size: int, cut: Cut) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -15,6 +16,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import SpawnProcess
 
 _starting = threading.Lock()
+# Set when this process is about to end, for threads that wait for others.
+ending = threading.Event()
+atexit.register(ending.set)
 
 
 def count_cores() -> int:

@@ -30,7 +30,7 @@ class Quarantine:
         self.reasons: dict[str, tuple[str, str]] = {}
         self._before = ""  # what a new line needs in front
         if ledger is not None and ledger.exists():
-            text = ledger.read_text()
+            text = ledger.read_text(errors="replace")
             self._before = "" if text.endswith("\n") or not text else "\n"
             for line in text.splitlines():
                 try:

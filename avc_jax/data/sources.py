@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import math
 import os
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data import decoders, files
-from avc_jax.data.decode import MediaFile
+from avc_jax.data import decoders, files, limits, presence
 from avc_jax.data.moments import Format, Found, Request
 from avc_jax.schema import ITEM_SOURCES
 
@@ -93,7 +93,14 @@ class Source:
     def read(self, request: Request, form: Format) -> Found:
         """Reads frames and sounds of clips; safe to call from several threads. A bad clip is told, not raised."""
         clips = [self.clips[place] for place in request.clips]
-        return files.read([self.root / clip.path for clip in clips], clips, decoders.read, request, form)
+        return files.read([self.root / clip.path for clip in clips], clips, self._read_one, request, form)
+
+    def _read_one(self, path: Path, clip: files.Clip, request: Request, form: Format) -> files.Read:
+        return presence.read_beside(self._neighbours, str(path), lambda: decoders.read(path, clip, request, form))
+
+    @functools.cached_property
+    def _neighbours(self) -> presence.Neighbours:
+        return presence.Neighbours(self.root, (str(self.root / clip.path) for clip in self.clips), lambda path: [Path(path)])
 
     def sound(self, place: int, rate_hz: int) -> np.ndarray:
         """int16[n]: the whole sound of a clip, mono.
@@ -102,8 +109,8 @@ class Source:
           BadMedia: the clip is of no use.
         """
         clip = self.clips[place]
-        with MediaFile(self.root / clip.path) as media:
-            return files.read_sound(media, clip, rate_hz)
+        path = self.root / clip.path
+        return presence.read_beside(self._neighbours, str(path), lambda: decoders.read_sound(path, clip, rate_hz, video=True))
 
     def select(self, split: str, *, beside: str = "") -> "Source":
         """The clips of one split: all, heldout (every split but `beside`), or a name.
@@ -306,7 +313,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def open_source(config) -> Source:
-    """The source of a config, rendering the demo clips first where it asks for them."""
+    """The source of a config, rendering the demo clips first where it asks for them; its limits are those of this process."""
+    limits.use_config(config)
     data = config.data
     if data.source == "rendered":
         from avc_jax.data.rendered import render_folder

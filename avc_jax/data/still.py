@@ -38,9 +38,7 @@ def read_crop(path: str | os.PathLike, short_side: int, size: int) -> np.ndarray
     Raises:
       BadMedia: unreadable, damaged.
     """
-    with _plain_errors():
-        image = Image.open(path, formats=_FORMATS)
-    with image, _plain_errors(damaged=True):
+    with _open(path) as image, _plain_errors(damaged=True):
         image = _upright_rgb(image)
         scale = short_side / min(image.size)
         box = [edge for side in image.size for edge in _centre(side, round(side * scale), size)]
@@ -62,12 +60,20 @@ def read_random(path: str | os.PathLike, draws: np.ndarray, size: int) -> np.nda
     Raises:
       BadMedia: unreadable, damaged.
     """
-    with _plain_errors():
-        image = Image.open(path, formats=_FORMATS)
-    with image, _plain_errors(damaged=True):
+    with _open(path) as image, _plain_errors(damaged=True):
         image = _upright_rgb(image)
         boxes = [_random_box(image.size, row.reshape(-1, 4)) for row in draws]
         return np.stack([np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR)) for box in boxes])
+
+
+def _open(path: str | os.PathLike) -> Image.Image:
+    with _plain_errors():
+        image = Image.open(path, formats=_FORMATS)
+    with _plain_errors(damaged=True):
+        if image.format == "PNG":  # whose checksums are passed over in decoding
+            image.verify()
+            image = Image.open(path, formats=_FORMATS)
+        return image
 
 
 def _random_box(sides: tuple[int, int], draws: np.ndarray) -> tuple[int, int, int, int]:
@@ -104,6 +110,8 @@ def _plain_errors(damaged: bool = False) -> Iterator[None]:
     """Turns what Pillow raises inside into BadMedia."""
     try:
         yield
+    except MemoryError as error:
+        raise BadMedia("too_large", "Decoding the image takes more memory than it may have.") from error
     # Pillow's plugins also let SyntaxError and IndexError out on broken files.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError) as error:
         if damaged:

@@ -219,10 +219,10 @@ class _Clips(_Items, skip_registration=True):  # type: ignore[call-arg]
             "spectrogram": tfds.features.Tensor(shape=(40, None), dtype=np.float32, doc="Decibels; 0 frames: it has no sound.")}
 
     def _tracks(self, source, item):
-        with Film(source, item, "spectrogram") as film:
-            sound = np.zeros((40, 0)) if film.spectrogram is None else film.spectrogram
-            return {"2d": film.rows("2d").astype(np.float32), "3d": film.rows("3d").astype(np.float32),
-                    "captions": item.captions.texts, "eval_caption": item.text, "spectrogram": sound.astype(np.float32)}
+        film = Film(source, item, "spectrogram")
+        sound = np.zeros((40, 0)) if film.spectrogram is None else film.spectrogram
+        return {"2d": film.rows("2d").astype(np.float32), "3d": film.rows("3d").astype(np.float32),
+                "captions": item.captions.texts, "eval_caption": item.text, "spectrogram": sound.astype(np.float32)}
 
 
 class _Captions(_Items, skip_registration=True):  # type: ignore[call-arg]

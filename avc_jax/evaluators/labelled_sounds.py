@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avc_jax import datasets, errors
-from avc_jax.data import files
-from avc_jax.data.decode import MediaFile
+from avc_jax.data import decoders
 from avc_jax.data.sources import Source, read_manifest, stretch_of
 
 OWN_FOLDS = 5
@@ -38,8 +37,7 @@ class LabelledSound:
         Raises:
           BadMedia: it cannot be had.
         """
-        with MediaFile(self.path, video=False) as media:
-            return files.read_sound(media, self, rate_hz)
+        return decoders.read_sound(self.path, self, rate_hz)
 
     def identity(self) -> tuple:
         """What features of it depend on, as JSON values: which stretch of which file, as it is now."""

@@ -96,11 +96,11 @@ class _Reader:
           BadMedia: it cannot be read.
         """
         item = Item(name, 0, "", "", -math.inf, math.inf, film=True, silent=name in self._silent)
-        with Film(self._source, item, self._clock) as film:
-            taken = list(self._windows(film.frames))
-            rows: dict[str, np.ndarray] = {}
-            for field in self._fields:
-                rows |= field.read(fields.Taken(film, taken, None))
+        film = Film(self._source, item, self._clock)
+        taken = list(self._windows(film.frames))
+        rows: dict[str, np.ndarray] = {}
+        for field in self._fields:
+            rows |= field.read(fields.Taken(film, taken, None))
         _, origin_s = facts_of(path_of(self._folder, name, self._source.streams[0]), self._source.streams[0])
         times_s = origin_s + np.array([window.start_s for window in taken])
         found = {}

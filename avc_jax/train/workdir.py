@@ -113,11 +113,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty if there is no file.
 
     Raises:
-      ConfigError: the file is not JSON.
+      ConfigError: the file is no JSON object.
     """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"found a {type(found).__name__}, expected an object")
+        return found
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.ConfigError(f"{path} is damaged ({error}); remove it or name a new workdir.") from error

@@ -25,6 +25,7 @@ from avc_jax.visual.grid import Grid
 from avc_jax.visual.networks import Stream
 
 Spectrogram = Callable[[np.ndarray], np.ndarray]  # int16[n] -> f16[40, T]
+_apart = partial(decoders.call, limit_s=decoders.WHOLE_S)
 
 
 @dataclasses.dataclass
@@ -112,7 +113,7 @@ class Maker:
 
     def _grids(self) -> Iterator[_Job]:
         for place, video in enumerate(self._videos):
-            yield _Job(place, "grid", partial(decoders.call, reading.measure, self._root / video.path))
+            yield _Job(place, "grid", partial(_apart, reading.measure, self._root / video.path))
 
     def _jobs(self, grids: Iterator[_Result]) -> Iterator[_Job]:
         """First the grid of each video, as a job that is done, and then its blocks and its sound."""
@@ -124,9 +125,9 @@ class Maker:
                 continue
             pictures = tuple(name for name in video.missing if name != "spec")
             for block in grid.blocks() if pictures else ():
-                yield _Job(place, "block", partial(decoders.call, reading.read_block, self._root / video.path, block, pictures))
+                yield _Job(place, "block", partial(_apart, reading.read_block, self._root / video.path, block, pictures))
             if "spec" in video.missing:
-                yield _Job(place, "sound", partial(decoders.call, reading.read_sound, self._root / video.path, grid))
+                yield _Job(place, "sound", partial(_apart, reading.read_sound, self._root / video.path, grid))
 
     def _take(self, result: _Result) -> None:
         """What became of a job."""

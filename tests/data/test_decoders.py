@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avc_jax import errors
-from avc_jax.data import decoders, files
+from avc_jax.data import decoders, files, limits
 from avc_jax.data.decode import MediaFile
 from avc_jax.data.moments import Format, Request
 
@@ -92,6 +92,37 @@ def test_file_that_ends_every_process_is_bad(videos, monkeypatch, no_decoders):
     with pytest.raises(errors.BadMedia, match="SIGSEGV") as caught:
         decoders.read(videos / "02.mp4", WHOLE, request(), FORM)
     assert caught.value.kind == "crashed"
+
+
+@pytest.fixture
+def tight(no_decoders):
+    """Limits that are soon reached."""
+    before = limits.use(limits.Limits(decode_s=1.0, memory_mb=64))
+    yield
+    limits.use(before)
+
+
+def test_decoder_that_does_not_answer_is_given_up_and_ended(videos, tight):
+    decoders.call(os.getpid)
+    (decoder,) = decoders._idle
+    began = time.monotonic()
+    with pytest.raises(errors.BadMedia, match="given up after 1 s") as caught:
+        decoders.call(time.sleep, 60)
+    assert caught.value.kind == "hangs" and time.monotonic() - began < 10
+    assert decoder not in decoders._idle and not Path(f"/proc/{decoder._process.pid}").exists()
+    assert decoders.read(videos / "02.mp4", WHOLE, request(), FORM).frames
+
+
+def test_what_takes_too_much_memory_is_bad(videos, tight):
+    with pytest.raises(errors.BadMedia, match="more memory") as caught:
+        decoders.call(bytearray, 256 << 20)
+    assert caught.value.kind == "too_large"
+    assert decoders.read(videos / "02.mp4", WHOLE, request(), FORM).frames
+
+
+def test_memory_that_files_of_before_took_is_not_held_against_the_next(tight):
+    for _ in range(4):
+        decoders.call(exec, "import sys; sys.kept = [*getattr(sys, 'kept', []), bytearray(30 << 20)]")
 
 
 def test_signals_to_stop_the_run_do_not_reach_its_decoders(videos, no_decoders):

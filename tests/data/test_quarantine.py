@@ -53,6 +53,16 @@ def test_line_cut_short_by_a_kill_is_passed_over_and_costs_no_other_line(tmp_pat
     assert set(Quarantine(ledger, 100, 0.5).reasons) == {"a.mp4", "b.mp4", "c.mp4"}
 
 
+def test_line_that_is_no_text_any_more_costs_no_other_line(tmp_path):
+    ledger = tmp_path / "quarantine.jsonl"
+    Quarantine(ledger, 100, 0.5).add("a.mp4", bad())
+    with open(ledger, "ab") as file:
+        file.write(b'{"path": "\xff')
+    again = Quarantine(ledger, 100, 0.5)
+    again.add("b.mp4", bad())
+    assert set(Quarantine(ledger, 100, 0.5).reasons) == {"a.mp4", "b.mp4"}
+
+
 def test_without_a_ledger_the_list_is_kept_in_memory():
     quarantine = Quarantine(None, 100, 0.5)
     quarantine.add("a.mp4", bad())

@@ -15,7 +15,7 @@ from array_record.python import array_record_module
 from PIL import Image
 
 from avc_jax import errors
-from avc_jax.data import moments, pipeline, sources
+from avc_jax.data import limits, moments, pipeline, sources
 from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.plan import Plan
@@ -24,7 +24,7 @@ from avc_jax.data.records import clip as clips
 from avc_jax.data.records import layout, make, places
 from avc_jax.data.records import source as record_source
 from avc_jax.data.records.example import Content, DamagedRecord, parse, serialize
-from avc_jax.data.records.places import RECORD, SOUND_BYTES, DamagedPart, Parts
+from avc_jax.data.records.places import RECORD, SOUND_BYTES, DamagedPart, Parts, Record
 from avc_jax.data.records.shard import read_records
 from avc_jax.train.guard import Guard
 from avc_jax.train.workdir import Workdir
@@ -142,12 +142,13 @@ def test_parts_of_a_shard_are_the_frames_and_sounds_of_its_records(made):
         parts = Parts(out / name, layout.parts_table(out, name))
         for row, record in zip(rows, read_records(out / name, len(rows)), strict=True):
             found, first = parse(record), int(row["first_part"])
+            place = Record(first, len(found.frames), int(row["xxh3"]))
             for number, frame in enumerate(found.frames):
-                stored, height, width = parts.frame(first + number)
+                stored, height, width = parts.frame(place, number)
                 assert (stored, (width, height)) == (frame, Image.open(io.BytesIO(frame)).size)
             for begin, count in ((0, len(found.sound)), (5, 1), (SOUND_BYTES // 2 - 1, 2), (len(found.sound) - 7, 7)):
                 sound = np.zeros(count, np.int16)
-                parts.sound(first + len(found.frames), begin, sound)
+                parts.sound(place, begin, sound)
                 np.testing.assert_array_equal(sound, found.sound[begin : begin + count])
 
 
@@ -167,7 +168,7 @@ def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
         starts = range(0, min(200_000, len(one.sound) - 500), 8111)
         for begin, count in ((0, len(one.sound)), *((start, 500) for start in starts)):
             found = np.zeros(count, np.int16)
-            opened.sound(int(row["first_part"]) + 4, begin, found)
+            opened.sound(Record(int(row["first_part"]), 4, int(row["xxh3"])), begin, found)
             np.testing.assert_array_equal(found, one.sound[begin : begin + count])
 
 
@@ -175,15 +176,16 @@ def test_record_longer_than_many_blocks_of_the_file_is_read_in_parts(tmp_path):
 def test_one_changed_bit_of_a_part_is_noticed(made, tmp_path, kind):
     _, out, _, records = made
     name = records.shards[0]
-    frames = int(np.load(layout.records_table(out, name))["frames"][0])
+    first = np.load(layout.records_table(out, name))[0]
+    frames = int(first["frames"])
     part = {"frame": 3, "sound": frames}[kind]
     row = np.load(layout.parts_table(out, name))[part]
     data = bytearray((out / name).read_bytes())
     data[int(row["offset"]) + 24 + int(row["size"]) // 2] ^= 16  # in the first block, behind its header
     (tmp_path / "shard").write_bytes(data)
-    opened = Parts(tmp_path / "shard", layout.parts_table(out, name))
+    opened, record = Parts(tmp_path / "shard", layout.parts_table(out, name)), Record(0, frames, int(first["xxh3"]))
     sound = np.zeros(100, np.int16)
-    ask = {"frame": lambda: opened.frame(3), "sound": lambda: opened.sound(frames, 0, sound)}
+    ask = {"frame": lambda: opened.frame(record, 3), "sound": lambda: opened.sound(record, 0, sound)}
     with pytest.raises(DamagedPart, match="not what was written"):
         ask.pop(kind)()
     ask.popitem()[1]()  # the other kind is as it was
@@ -473,7 +475,8 @@ def test_sources_open_records_by_config(made):
     (lambda out: (out / layout.RECIPE).write_text("{"), errors.DataError, "damaged"),
     (lambda out: (out / layout.TABLE).write_bytes(b""), errors.DataError, "damaged"),
     (lambda out: (out / layout.TABLE).unlink(), errors.DataError, "damaged"),
-    (lambda out: np.save(out / layout.TABLE, np.zeros(3, RECORD)), errors.DataError, "does not fit"),
+    (lambda out: np.save(out / layout.TABLE, np.zeros(3, RECORD)), errors.DataError, "damaged"),
+    (lambda out: (out / layout.DIGESTS).unlink(), errors.DataError, "damaged"),
     (lambda out: (out / layout.RECIPE).write_text(json.dumps({"version": 0})), errors.DataError, "version 0")])
 def test_records_that_are_not_whole_are_told_in_words(made, tmp_path, change, error, words):
     shutil.copytree(made[1], tmp_path / "out")
@@ -482,14 +485,47 @@ def test_records_that_are_not_whole_are_told_in_words(made, tmp_path, change, er
         record_source.open_records(config_of(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("how", ["overwritten", "cut short", "gone"])
-def test_damaged_record_goes_to_quarantine_and_the_others_are_used(made, tmp_path, how):
+@pytest.fixture
+def impatient():
+    before = limits.use(dataclasses.replace(limits.current(), patience_s=0.0))
+    yield
+    limits.use(before)
+
+
+def shard_of(source, path: str) -> str:
+    """The name of the shard that holds a clip."""
+    return source.shards[source.table["shard"][source.rows[next(clip for clip in source.clips if clip.path == path)]]]
+
+
+@pytest.mark.parametrize("how", ["gone", "cut short"])
+def test_shard_that_is_not_what_it_was_stops_the_run(made, tmp_path, impatient, how):
     shutil.copytree(made[1], tmp_path / "out")
     source = record_source.open_records(config_of(tmp_path / "out"))
-    name = source.shards[source.table["shard"][source.rows[next(clip for clip in source.clips if clip.path == "pcm.mov")]]]
-    damage = {"gone": lambda path: path.unlink(), "cut short": lambda path: path.write_bytes(path.read_bytes()[:500]),
-              "overwritten": lambda path: path.write_bytes(bytes(path.stat().st_size))}[how]
+    name = shard_of(source, "pcm.mov")
+    damage = {"gone": lambda path: path.unlink(), "cut short": lambda path: path.write_bytes(path.read_bytes()[:500])}[how]
     damage(tmp_path / "out" / name)
+    with pytest.raises(errors.MissingInputError, match=name):
+        visited(source)
+
+
+def test_shard_of_another_making_is_never_read_as_ours(made, tmp_path, impatient):
+    """Every file but the ones that are in memory is exchanged for one that is good in itself."""
+    shutil.copytree(made[1], tmp_path / "out")
+    source = record_source.open_records(config_of(tmp_path / "out"))
+    shutil.copytree(made[0], tmp_path / "videos")
+    for path in (tmp_path / "videos").glob("*.mp4"):
+        shutil.copy(tmp_path / "videos" / "other.mkv", path)
+    shutil.rmtree(tmp_path / "out")
+    make_records(tmp_path / "videos", tmp_path / "out")
+    with pytest.raises(errors.MissingInputError, match="when it was made"):
+        visited(source)
+
+
+def test_damaged_record_goes_to_quarantine_and_the_others_are_used(made, tmp_path):
+    shutil.copytree(made[1], tmp_path / "out")
+    source = record_source.open_records(config_of(tmp_path / "out"))
+    name = shard_of(source, "pcm.mov")
+    (tmp_path / "out" / name).write_bytes(bytes((tmp_path / "out" / name).stat().st_size))
     pairs, bad = visited(source)
     assert bad["pcm.mov"][0] == "damaged" and name in bad["pcm.mov"][1]
     assert all(source.shards[source.table["shard"][clip]] != name for one in pairs for clip in (*one["clip"], *one["sound_clip"]))

@@ -141,3 +141,10 @@ def test_missing_file_reads_as_empty_and_a_damaged_one_is_said(workdir):
     (workdir.path / "a.json").write_text('{"x": ')
     with pytest.raises(errors.ConfigError, match=r"a\.json is damaged"):
         read_json(workdir.path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["3", "[]", '"a"', "null", "[" * 100_000, "{"])
+def test_file_that_is_no_object_is_damaged(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(errors.ConfigError, match=r"a\.json is damaged"):
+        read_json(tmp_path / "a.json")

@@ -64,7 +64,8 @@ class Captions:
         """Of times and texts."""
         if not len(self):
             return ""
-        return hashlib.sha256(self.start_s.tobytes() + self.end_s.tobytes() + self._text.encode()).hexdigest()
+        text = self._text.encode("utf-8", "surrogatepass")  # JSON may hold halves of characters
+        return hashlib.sha256(self.start_s.tobytes() + self.end_s.tobytes() + text).hexdigest()
 
 
 NONE = Captions()
@@ -109,7 +110,7 @@ def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str], 
         backwards: list[str] = []
         found = {str(name): _in_order(str(name), row, backwards) for name, row in tree.items() if str(name) in wanted}
         return found, [str(name) for name in tree if str(name) not in wanted], backwards
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
         raise errors.DataError(f"{path} cannot be read as captions ({type(error).__name__}: {error}); expected, for each video, "
                                "lists start, end and text of one length.") from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data import still
+from avc_jax.data import decoders, still
 from avc_jax.data.items import windows
 from avc_jax.data.items.film import Film
 from avc_jax.data.items.source import ItemSource
@@ -146,9 +146,9 @@ class Picture:
     def read(self, taken: Taken) -> Batch:
         path = taken.film.image
         if taken.pictures is None:
-            values = np.repeat(still.read_crop(path, self.short_side, self.size)[None], len(taken.windows), 0)
+            values = np.repeat(decoders.call(still.read_crop, path, self.short_side, self.size)[None], len(taken.windows), 0)
         else:
-            values = still.read_random(path, taken.pictures, self.size)
+            values = decoders.call(still.read_random, path, taken.pictures, self.size)
         return {"image": values}
 
 

@@ -7,12 +7,12 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.decode import MediaFile, Span
+from avc_jax.data import decoders, limits
+from avc_jax.data.decode import Span
 from avc_jax.data.items import windows
 from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 
@@ -24,7 +24,7 @@ _parsing = threading.Lock()
 
 
 class Film:
-    """The tracks of an item; a context manager. What they cannot give raises BadMedia."""
+    """The tracks of an item. What they cannot give raises BadMedia."""
 
     def __init__(self, source: ItemSource, item: Item, clock: str):
         """
@@ -33,16 +33,8 @@ class Film:
           clock: what says how long it is: waveform, spectrogram or rows (of features).
         """
         self._source, self.item, self._clock = source, item, clock
-        self._media: MediaFile | None = None
         self._rows: dict[str, np.ndarray] = {}
         self._said_origin_s: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._media is not None:
-            self._media.close()
 
     # Sound ----------------------------------------------------------------------------------------------------------------
 
@@ -82,12 +74,10 @@ class Film:
         """Where its picture lies."""
         return self._source.root / self.item.image
 
-    @property
-    def media(self) -> MediaFile:
-        """Its media file, open for its sound."""
-        if self._media is None:
-            self._media = MediaFile(self._source.media / self.item.path, video=False)
-        return self._media
+    @functools.cached_property
+    def media(self) -> decoders.Sound:
+        """The sound of its media file."""
+        return decoders.Sound(self._source.media / self.item.path)
 
     def _origin_s(self, span: Span) -> float:
         """Where on the clock of its media file the film begins: where its features say, if avc_jax.features has made them; else
@@ -206,6 +196,9 @@ def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                # Nothing else checks the list of names, in which a changed letter would make a member vanish.
+                archive.open(member).close()
             found = _read_array(archive, key)
             origin_s = float(_read_array(archive, "origin_s")) if "origin_s.npy" in archive.namelist() else None
     except FileNotFoundError as error:
@@ -219,8 +212,11 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     """An array of numbers. Read to its end, its checksum is compared.
 
     Raises:
-      ValueError, KeyError, EOFError: it holds something else, is not there, or is cut off.
+      ValueError, KeyError, EOFError: it holds something else, is not there, is cut off, or is larger than config.data allows.
     """
+    size = archive.getinfo(f"{key}.npy").file_size
+    if size > limits.current().memory_mb << 20:
+        raise ValueError(f"{key} has {size >> 20} MB")
     with archive.open(f"{key}.npy") as member:
         with _parsing:
             read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
@@ -228,4 +224,7 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
             shape, is_fortran, dtype = read_header(member)
         if dtype.kind not in "fiu":
             raise ValueError(f"{key} holds no numbers")
-        return np.frombuffer(member.read(), dtype, math.prod(shape)).reshape(shape, order="F" if is_fortran else "C")
+        data = member.read()
+        if len(data) != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{key} has {len(data)} bytes for {shape} numbers")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.data import limits
 from avc_jax.published import pytorch
 
+# A small number takes two bytes of a pickle and forty of memory.
+_LEAST_BYTES, _GROWTH = 256 << 20, 40
 _PLAIN = {"list": list, "tuple": tuple, "dict": dict, "set": set, "frozenset": frozenset, "str": str, "bytes": bytes, "int": int,
           "float": float, "bool": bool, "complex": complex, "bytearray": bytearray}
 _KINDS = "?bBhHiIlLqQefdSUO"  # Characters of the dtypes that are admitted, objects with them: they are of this pickle.
@@ -24,7 +27,8 @@ def read(path: Path) -> Any:
       DataError: it cannot be read, or names a function that has no business in plain data.
     """
     try:
-        with open(path, "rb") as file:
+        # A few changed bytes can ask for any amount of memory, such as a list of 2^32 places for what is referred to later.
+        with open(path, "rb") as file, limits.at_most(_LEAST_BYTES + _GROWTH * path.stat().st_size):
             return _Unpickler(file, encoding="latin1").load()
     except errors.DataError as error:
         raise errors.DataError(f"{path} {error}") from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.data import presence
 from avc_jax.data.items import fields, windows
 from avc_jax.data.items.film import Film
 from avc_jax.data.items.source import ItemSource
@@ -39,6 +40,7 @@ class ItemReader:
         self._frames = windows.frames_in(form.window_s)
         self.shapes: Shapes = {name: shape for field in self._fields for name, shape in field.shapes.items()}
         self._clock = next((name for name in ("waveform", "spectrogram") if name in self.shapes), "rows")
+        self._neighbours = source.neighbours(self.shapes)
         self.shapes |= dict.fromkeys(("label", "file", "clip"), ((), np.int32))
         what = f"items of config.data.source={source.kind}, with config.data.sound={source.sounds}"
         check_fields(features, self.shapes, what if "words" not in features or source.vectors else f"{what} and without "
@@ -85,12 +87,15 @@ class ItemReader:
         Raises:
           BadMedia: it cannot give them.
         """
+        return presence.read_beside(self._neighbours, self.source.items[place].path,
+                                    lambda: self._read_now(place, draws, pictures))
+
+    def _read_now(self, place: int, draws: np.ndarray | None, pictures: np.ndarray | None) -> Batch:
         item = self.source.items[place]
-        with Film(self.source, item, self._clock) as film:
-            film.check()
-            taken = [self._evaluated(film)] if draws is None else [self._drawn(film, *row) for row in draws.tolist()]
-            found = {name: value for field in self._fields
-                     for name, value in field.read(fields.Taken(film, taken, pictures)).items()}
+        film = Film(self.source, item, self._clock)
+        film.check()
+        taken = [self._evaluated(film)] if draws is None else [self._drawn(film, *row) for row in draws.tolist()]
+        found = {name: value for field in self._fields for name, value in field.read(fields.Taken(film, taken, pictures)).items()}
         return found | {name: np.full(len(taken), value, np.int32)
                         for name, value in (("label", 1), ("file", item.file), ("clip", place))}
 

@@ -1,17 +1,17 @@
 """Items: films and clips with tracks that lie in several files, or in memory; and the source of them."""
 
 import dataclasses
+import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data import files
-from avc_jax.data.decode import MediaFile
+from avc_jax.data import decoders, presence
 from avc_jax.data.inputs import VIDEOS
 from avc_jax.data.items.captions import NONE, Captions
 from avc_jax.data.items.words import WordVectors
@@ -113,8 +113,26 @@ class ItemSource(Source):
         if self.sounds != "waveform":
             raise errors.BadMedia("no_audio", "Its sound is stored as a spectrogram.")
         item = self.clips[place]
-        with MediaFile(self.media / item.path, video=False) as media:
-            return files.read_sound(media, item, rate_hz)
+        return presence.read_beside(self._sounds_beside, item.path,
+                                    lambda: decoders.read_sound(self.media / item.path, item, rate_hz))
+
+    @functools.cached_property
+    def _sounds_beside(self) -> presence.Neighbours:
+        return self.neighbours(("waveform",))
+
+    def neighbours(self, fields: Collection[str]) -> presence.Neighbours:
+        """The items, with the files that some fields of an example are read from."""
+        items = {item.path: item for item in self.items}
+        return presence.Neighbours(self.root, items, lambda path: self._files(items[path], fields))
+
+    def _files(self, item: Item, fields: Collection[str]) -> list[Path]:
+        if item.arrays is not None:
+            return []
+        tracks = {"video": [self.root / f"{item.stem}_{stream}.npz" for stream in self.streams],
+                  "spectrogram": [self.root / f"{item.stem}_spec.npz"],
+                  "waveform": [self.media / item.path],
+                  "image": [self.root / item.image]}
+        return [file for field, files in tracks.items() if field in fields for file in files]
 
     def sha256(self) -> str:
         settings = (self.kind, self.sounds, self.streams, self.pictures, self.clip_choice, self.min_clip_s)

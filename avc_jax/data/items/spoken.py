@@ -99,7 +99,7 @@ def _read_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str]]:
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError("data holds what is no object")
         return rows, (str(tree.get("image_base_path") or ""), str(tree.get("audio_base_path") or ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.DataError(f"{path} cannot be read as a list of spoken captions ({type(error).__name__}: {error}); expected "
                                "{image_base_path, audio_base_path, data: [{image, wav}, ...]}.") from error
 

@@ -6,11 +6,13 @@
     shards/<shard>.records.npy, .parts.npy      where its records and their parts lie; see places.py
     dataset_info.json, features.json            for tensorflow-datasets
     clips.npy                 the tables of records of all shards, in the order of the clips
+    digests.json              of recipe.json, clips.npy and clips.jsonl, which say what is what; and the sizes of the shards
     clips.jsonl               every clip and where it is; written last, so that its presence means that all is done
     quarantine.jsonl, summary.json              for people
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -24,9 +26,9 @@ import numpy as np
 from avc_jax import errors
 from avc_jax.data.sources import Clip, Source
 
-VERSION = 1
+VERSION = 2
 DATASET = "clips"
-RECIPE, INDEX, TABLE = "recipe.json", "clips.jsonl", "clips.npy"
+RECIPE, INDEX, TABLE, DIGESTS = "recipe.json", "clips.jsonl", "clips.npy", "digests.json"
 SUMMARY, LEDGER = "summary.json", "quarantine.jsonl"
 
 
@@ -171,9 +173,36 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_index(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes clips.jsonl from rows of `clip` with either `shard` and `record`, or `kind` and `reason`."""
-    write_text(folder / INDEX, "".join(json.dumps(row) + "\n" for row in rows))
+def write_index(folder: Path, rows: Iterable[dict[str, Any]], shard_bytes: dict[str, int]) -> None:
+    """Writes clips.jsonl, and before it the digests of what training believes without looking further.
+
+    Args:
+      folder: where recipe and table lie already.
+      rows: of `clip` with either `shard` and `record`, or `kind` and `reason`.
+      shard_bytes: shard -> size of its file.
+    """
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    contents = {RECIPE: (folder / RECIPE).read_bytes(), TABLE: (folder / TABLE).read_bytes(), INDEX: text.encode()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_text(folder / DIGESTS, json.dumps({"sha256": digests, "shard_bytes": shard_bytes}, indent=1) + "\n")
+    write_text(folder / INDEX, text)
+
+
+def check_digests(folder: Path) -> dict[str, int]:
+    """Shard -> size of its file, after the digests of the files that describe the records were compared.
+
+    Raises:
+      DataError: one of them is not what was written.
+    """
+    name = DIGESTS
+    try:
+        found = json.loads((folder / DIGESTS).read_text())
+        for name in (RECIPE, TABLE, INDEX):
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != found["sha256"][name]:
+                raise ValueError("its sha256 is not the one it was written with")
+        return {shard: int(size) for shard, size in found["shard_bytes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise errors.DataError(f"{folder / name} is damaged ({error}); run avc_jax.prepare again to write it anew.") from error
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
@@ -194,5 +223,5 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         for row in rows:
             row["clip"] = Clip(*row["clip"])
         return rows
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.DataError(f"{path} is damaged ({error}); run avc_jax.prepare again to write it anew.") from error

@@ -201,7 +201,8 @@ def _finish(source: Source, workdir: Workdir, shards: list[layout.Shard], descri
     try:
         _describe_for_tfds(folder, shards, described)
         layout.write_table(folder / layout.TABLE, _whole_table(folder, [rows[place] for place in range(len(source.clips))]))
-        layout.write_index(folder, ({"clip": dataclasses.astuple(clip)} | rows[place] for place, clip in enumerate(source.clips)))
+        layout.write_index(folder, ({"clip": dataclasses.astuple(clip)} | rows[place] for place, clip in enumerate(source.clips)),
+                           {one.name: found["bytes"] for one, found in zip(shards, described, strict=True)})
     except OSError as error:
         raise errors.CannotWriteError(f"{folder} cannot be written: {error}.") from error
     return summary
@@ -317,20 +318,16 @@ def verify(folder: Path, guard: Guard) -> int:
 
     Raises:
       MissingInputError: the folder holds no finished records.
-      DataError: something is damaged; the message names shard, record and path.
+      DataError: something is damaged; the message names the file, or shard, record and path.
       Stopped: by a signal.
     """
     rows = layout.read_index(folder)
+    layout.check_digests(folder)
     names = sorted({row["shard"] for row in rows if "shard" in row})
     lines = []
     for name in names:
         guard.raise_if_stopped()
         lines += shard.damages(folder, name)
-    try:
-        if not lines and not np.array_equal(np.load(folder / layout.TABLE, allow_pickle=False), _whole_table(folder, rows)):
-            lines.append(f"{layout.TABLE} is not what the tables of the shards say")
-    except (OSError, ValueError, EOFError) as error:
-        lines.append(f"{layout.TABLE} cannot be read ({error})")
     if lines:
         more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
         raise errors.DataError(f"{folder}: found {len(lines)} damages:\n  " + "\n  ".join(lines[:20]) + more

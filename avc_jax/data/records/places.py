@@ -2,6 +2,8 @@
 
 Beside each shard stands a table of its parts (each frame, and each stretch of 16 KiB of sound) with their checksums. Whoever
 reads a part compares its checksum, so nothing is lost by going around ArrayRecord's reader, which gives whole records only.
+A checksum is seeded with the record that the part is of, its number there and its size in pixels. So it also tells when the table
+is damaged, and when shard and table are no longer those that the reader knows; neither has to be read as a whole to be trusted.
 
 A part is placed in the logical stream of the file: its bytes less the block headers of 24 bytes that Riegeli, the container
 below ArrayRecord, puts at each multiple of 64 KiB (riegeli/doc/riegeli_records_file_format.md). The tables are made by looking
@@ -14,7 +16,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -31,11 +33,19 @@ SOUND_BYTES = 16384
 
 PART = np.dtype([("offset", "<i8"), ("size", "<u4"), ("height", "<u2"), ("width", "<u2"), ("xxh3", "<u8")])
 # One record. Spans are those of the clip, in seconds on the clock of its file; frame n is part first_part + n, and was on
-# screen from frames_start_s + n / fps on; behind the last frame's follow the parts of the sound.
+# screen from frames_start_s + n / fps on; behind the last frame's follow the parts of the sound. `xxh3` is of all its bytes.
 RECORD = np.dtype([
     ("declared_start_s", "<f8"), ("declared_end_s", "<f8"), ("measured_start_s", "<f8"), ("measured_end_s", "<f8"),
     ("frames_start_s", "<f8"), ("frames_end_s", "<f8"), ("sound_start_s", "<f8"), ("samples", "<i8"),
-    ("first_part", "<i8"), ("frames", "<i4"), ("shard", "<i4")])
+    ("first_part", "<i8"), ("frames", "<i4"), ("shard", "<i4"), ("xxh3", "<u8")])
+
+
+class Record(NamedTuple):
+    """What is needed of a row of RECORD to read parts."""
+
+    first_part: int
+    frames: int
+    xxh3: int
 
 
 class DamagedPart(Exception):
@@ -65,25 +75,36 @@ def locate(path: Path, records: Iterable[tuple[bytes, Span, Span]]) -> tuple[np.
                 raise OSError(f"record {len(rows)} does not lie in the file as one piece, so it could not be read in parts")
             content, start = parse(record), start + found
             rows.append((declared.start_s, declared.end_s, measured.start_s, measured.end_s, content.frame_s[0],
-                         content.frames_end_s, content.sound_start_s, len(content.sound), len(parts), len(content.frames), -1))
+                         content.frames_end_s, content.sound_start_s, len(content.sound), len(parts), len(content.frames), -1,
+                         xxhash.xxh3_64_intdigest(record)))
             parts += _parts(record, start, content)
             start += len(record)
     return np.array(rows, RECORD), np.array(parts, PART)
 
 
 def _parts(record: bytes, start: int, content: Content) -> list[tuple[int, int, int, int, int]]:
-    parts, place = [], 0
+    parts: list[tuple[int, int, int, int, int]] = []
+    seed = xxhash.xxh3_64_intdigest(record)
+
+    def add(place: int, piece: bytes, height: int = 0, width: int = 0) -> None:
+        parts.append((start + place, len(piece), height, width, _checksum(piece, seed, len(parts), height, width)))
+
+    place = 0
     for frame in content.frames:
         place = record.index(frame, place)
         width, height = Image.open(io.BytesIO(frame)).size
-        parts.append((start + place, len(frame), height, width, xxhash.xxh3_64_intdigest(frame)))
+        add(place, frame, height, width)
         place += len(frame)
     sound = content.sound.tobytes()
     place = record.index(sound)
     for begin in range(0, len(sound), SOUND_BYTES):
-        piece = sound[begin : begin + SOUND_BYTES]
-        parts.append((start + place + begin, len(piece), 0, 0, xxhash.xxh3_64_intdigest(piece)))
+        add(place + begin, sound[begin : begin + SOUND_BYTES])
     return parts
+
+
+def _checksum(data: bytes | memoryview, seed: int, number: int, height: int, width: int) -> int:
+    """Of part `number` of a record whose xxh3 is `seed`."""
+    return xxhash.xxh3_64_intdigest(data, (seed + (number << 32) + (height << 16) + width) % 2**64)
 
 
 class _Scratch(threading.local):
@@ -117,40 +138,58 @@ def _read(descriptor: int, offset: int, size: int) -> memoryview:
 
 
 class Parts:
-    """The parts of an open shard. Safe to use from several threads."""
+    """The parts of an open shard. Safe to use from several threads.
+
+    Attributes:
+      written_ns: when the shard was last written to before it was opened.
+    """
 
     def __init__(self, shard: Path, table: Path):
         """
         Raises:
-          OSError, ValueError: one of the two files cannot be read.
+          OSError: one of the two files cannot be read.
         """
         self._file = open(shard, "rb", buffering=0)  # noqa: SIM115 (closed with this object)
-        self._table = np.asarray(np.load(table, mmap_mode="r", allow_pickle=False))
+        self._table = open(table, "rb", buffering=0)  # noqa: SIM115
+        stat = os.fstat(self._file.fileno())
+        self._size, self.written_ns = stat.st_size, stat.st_mtime_ns
+        self._begin = 10 + int.from_bytes(os.pread(self._table.fileno(), 2, 8), "little")  # length of the header of a .npy
 
-    def frame(self, part: int) -> tuple[bytes, int, int]:
-        """JPEG, height and width of a frame.
+    def frame(self, record: Record, number: int) -> tuple[bytes, int, int]:
+        """JPEG, height and width of a frame of a record.
 
         Raises:
           DamagedPart: it is not what was written.
         """
-        rows = self._table[part : part + 1].tolist()
-        return bytes(self._checked(rows)), rows[0][2], rows[0][3]
+        rows = self._rows(record.first_part + number, 1)
+        return bytes(self._checked(record, number, rows)), rows[0][2], rows[0][3]
 
-    def sound(self, first_part: int, begin: int, out: np.ndarray) -> None:
-        """Fills int16[n] with the samples from `begin` on of the sound whose parts start at `first_part`.
+    def sound(self, record: Record, begin: int, out: np.ndarray) -> None:
+        """Fills int16[n] with the samples from `begin` on of the sound of a record.
 
         Raises:
           DamagedPart: it is not what was written.
         """
         first, last = 2 * begin // SOUND_BYTES, (2 * (begin + len(out)) - 1) // SOUND_BYTES
-        data = self._checked(self._table[first_part + first : first_part + last + 1].tolist())
+        number = record.frames + first
+        data = self._checked(record, number, self._rows(record.first_part + number, last - first + 1))
         out[:] = np.frombuffer(data, "<i2", len(out), 2 * begin - first * SOUND_BYTES)
 
-    def _checked(self, rows: list[tuple[int, int, int, int, int]]) -> memoryview:
+    def _rows(self, part: int, count: int) -> list[tuple[int, int, int, int, int]]:
+        # Not mapped into memory: to look at what a file had before it was cut short ends the process.
+        data = os.pread(self._table.fileno(), count * PART.itemsize, self._begin + part * PART.itemsize)
+        if len(data) != count * PART.itemsize:
+            raise DamagedPart("the table of its parts is cut short")
+        return np.frombuffer(data, PART).tolist()
+
+    def _checked(self, record: Record, number: int, rows: list[tuple[int, int, int, int, int]]) -> memoryview:
         """The bytes of consecutive parts, each compared with its checksum; good until this thread reads again."""
         offset = rows[0][0]
-        data = _read(self._file.fileno(), offset, rows[-1][0] + rows[-1][1] - offset)
-        for begin, size, _, _, xxh3 in rows:
-            if xxhash.xxh3_64_intdigest(data[begin - offset : begin - offset + size]) != xxh3:
+        size = rows[-1][0] + rows[-1][1] - offset
+        if offset < 0 or not 0 < size <= self._size:
+            raise DamagedPart("the table of its parts is damaged")
+        data = _read(self._file.fileno(), offset, size)
+        for place, (begin, length, height, width, xxh3) in enumerate(rows, start=number):
+            if _checksum(data[begin - offset : begin - offset + length], record.xxh3, place, height, width) != xxh3:
                 raise DamagedPart(f"what lies at byte {begin} of its content is not what was written")
         return data

@@ -1,6 +1,7 @@
 """One shard: a transaction. Its file and then its sidecar get their names only when they are whole and on the disk."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -12,6 +13,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from avc_jax import errors
+from avc_jax.data import decoders, presence
 from avc_jax.data.clock import Span
 from avc_jax.data.files import cut_span
 from avc_jax.data.records import layout, places
@@ -136,13 +138,16 @@ def _write(job: Job, temporary: Path, should_stop: Callable[[], bool]) -> tuple[
     records: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
     digests: list[tuple[bytes, Span, Span]] = []
+    beside = presence.Neighbours(job.videos, (clip.path for _, clip in job.shard.clips), lambda path: [job.videos / path])
+    limit_s = max(decoders.WHOLE_S, job.recipe.longest_s)
     for place, clip in job.shard.clips:
         if should_stop():
             writer.close()
             raise errors.Stopped("Stopped.")
         row = {"clip": place, "path": clip.path, "source_bytes": source_bytes(job.videos, clip)}
         try:
-            content = read_content(job.videos, place, clip, job.recipe)
+            content = presence.read_beside(beside, clip.path, functools.partial(
+                decoders.call, read_content, job.videos, place, clip, job.recipe, limit_s=limit_s), should_stop)
         except errors.BadMedia as error:
             rejected.append(row | {"kind": error.kind, "reason": str(error)})
             continue

@@ -3,21 +3,23 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from avc_jax import errors
+from avc_jax.data import presence
 from avc_jax.data.clock import EDGE_S
 from avc_jax.data.moments import Format, Found, Request, draw_frames, draw_sounds, incomplete, make_cut, too_short
 from avc_jax.data.records import layout
-from avc_jax.data.records.places import RECORD, DamagedPart, Parts
+from avc_jax.data.records.places import RECORD, DamagedPart, Parts, Record
 from avc_jax.data.sources import Clip, Source
 
 _ROUNDING_S = 5.1e-4  # As for the pictures of a file: so little before a frame means that frame.
 _UNREADABLE = (OSError, ValueError, IndexError, DamagedPart)
+T = TypeVar("T")
 _MOST_OPEN = 256  # Shards open at once; the limit of a process is often 1,024 files.
 
 
@@ -34,7 +36,7 @@ class RecordSource(Source):
       rows: clip -> its row in the table.
       rejected: row -> why it has no record.
       shards: names.
-      open_parts: number of a shard -> its parts.
+      opened: the shards.
     """
 
     recipe: layout.Recipe = dataclasses.field(default_factory=layout.Recipe)
@@ -42,7 +44,7 @@ class RecordSource(Source):
     rows: Mapping[Clip, int] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     rejected: Mapping[int, tuple[str, str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     shards: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
-    open_parts: Any = dataclasses.field(default=None, compare=False, repr=False)
+    opened: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def stored_side(self) -> int:
@@ -78,28 +80,23 @@ class RecordSource(Source):
         number = int(self._own_rows[place])
         if number in self.rejected:
             raise errors.BadMedia(*self.rejected[number])
-        row = self.table[number]
-        sound, shard = np.empty(row["samples"], np.int16), int(row["shard"])
-        try:
-            self.open_parts(shard).sound(int(row["first_part"] + row["frames"]), 0, sound)
-        except _UNREADABLE as error:
-            raise self._damaged(shard, error) from error
+        sound = np.empty(self.table["samples"][number], np.int16)
+        self.opened.sound(*_records(self.table, np.array([number]))[0], 0, sound)
         return sound
 
     def _frames(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
                 bad: dict[int, errors.BadMedia]) -> list[tuple[int, bytes, tuple[int, int, int, int]]]:
         """(index of the clip, JPEG, crop) of each wanted frame; adds clips that turn out to be damaged to `bad`."""
         clips, moments = np.nonzero(request.frames)
-        columns = (clips, table["shard"][clips], table["first_part"][clips] + spans.frame[clips, moments],
-                   request.crops[clips, moments])
+        columns = (clips, spans.frame[clips, moments], request.crops[clips, moments])
         rows, cut = [], make_cut(self.stored_side, form)
-        for clip, shard, part, place in zip(*(column.tolist() for column in columns), strict=True):
+        for record, clip, number, place in zip(_records(table, clips), *(column.tolist() for column in columns), strict=True):
             if clip in bad:
                 continue
             try:
-                jpeg, height, width = self.open_parts(shard).frame(part)
-            except _UNREADABLE as error:
-                bad[clip] = self._damaged(shard, error)
+                jpeg, height, width = self.opened.frame(*record, number)
+            except errors.BadMedia as error:
+                bad[clip] = error
                 continue
             rows.append((clip, jpeg, cut.window(height, width, place)))
         return rows
@@ -107,18 +104,81 @@ class RecordSource(Source):
     def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", bad: dict[int, errors.BadMedia]) -> None:
         """Writes each wanted sound into its row; adds clips that turn out to be damaged to `bad`."""
         clips, moments = np.nonzero(request.sounds)
-        columns = (clips, table["shard"][clips], (table["first_part"] + table["frames"])[clips], spans.sample[clips, moments],
-                   request.rows[clips, moments])
-        for clip, shard, part, begin, row in zip(*(column.tolist() for column in columns), strict=True):
+        columns = (clips, spans.sample[clips, moments], request.rows[clips, moments])
+        for record, clip, begin, row in zip(_records(table, clips), *(column.tolist() for column in columns), strict=True):
             if clip in bad:
                 continue
             try:
-                self.open_parts(shard).sound(part, begin, request.waveform[row])
-            except _UNREADABLE as error:
-                bad[clip] = self._damaged(shard, error)
+                self.opened.sound(*record, begin, request.waveform[row])
+            except errors.BadMedia as error:
+                bad[clip] = error
 
-    def _damaged(self, shard: int, error: Exception) -> errors.BadMedia:
-        return errors.BadMedia("damaged", f"Its record in {self.shards[shard]} cannot be read ({error}).")
+
+def _records(table: np.ndarray, rows: np.ndarray) -> list[tuple[int, Record]]:
+    """(number of its shard, where its parts are) for rows int64[n] of a table RECORD[m]."""
+    columns = (table[name][rows].tolist() for name in ("shard", "first_part", "frames", "xxh3"))
+    return [(shard, Record(*rest)) for shard, *rest in zip(*columns, strict=True)]
+
+
+class Shards:
+    """The shards of a folder, of which some are open. Safe to use from several threads."""
+
+    def __init__(self, root: Path, names: tuple[str, ...], sizes: Mapping[str, int]):
+        """
+        Args:
+          root: the folder.
+          names: of the shards.
+          sizes: name -> bytes of its file.
+        """
+        self._root, self._names, self._sizes = root, names, sizes
+        self._written_ns: dict[int, int] = {}
+        self._open = functools.lru_cache(maxsize=_MOST_OPEN)(self._open_now)
+
+    def frame(self, shard: int, record: Record, number: int) -> tuple[bytes, int, int]:
+        """JPEG, height and width of a frame of a record.
+
+        Raises:
+          BadMedia: it cannot be read.
+          MissingInputError: the shard is not what it was, and does not become so again.
+        """
+        return self._ask(shard, lambda parts: parts.frame(record, number))
+
+    def sound(self, shard: int, record: Record, begin: int, out: np.ndarray) -> None:
+        """Fills int16[n] with its sound from sample `begin` on; raises as `frame` does."""
+        self._ask(shard, lambda parts: parts.sound(record, begin, out))
+
+    def _ask(self, number: int, question: Callable[[Parts], T]) -> T:
+        try:
+            return question(self._open(number))
+        except _UNREADABLE:
+            return presence.patiently(lambda: self._ask_anew(number, question), lambda: self._why_away(number))
+
+    def _ask_anew(self, number: int, question: Callable[[Parts], T]) -> T:
+        self._open.cache_clear()  # By now the file may be another one.
+        try:
+            return question(self._open(number))
+        except _UNREADABLE as error:
+            raise errors.BadMedia("damaged", f"Its record in {self._names[number]} cannot be read ({error}).") from error
+
+    def _open_now(self, number: int) -> Parts:
+        name = self._names[number]
+        parts = Parts(self._root / name, layout.parts_table(self._root, name))
+        self._written_ns.setdefault(number, parts.written_ns)
+        return parts
+
+    def _why_away(self, number: int) -> str:
+        """A clause on a shard that is not there, or not as it was: more than one clip's misfortune, and perhaps about to end."""
+        path = self._root / self._names[number]
+        try:
+            found = path.stat()
+            layout.parts_table(self._root, path.name).stat()
+        except OSError as error:
+            return f"{error.filename} cannot be reached ({error.strerror})"
+        if found.st_size != self._sizes.get(path.name, found.st_size):
+            return f"{path} has {found.st_size:,} bytes, and had {self._sizes[path.name]:,} when it was made"
+        if found.st_mtime_ns != self._written_ns.get(number, found.st_mtime_ns):
+            return f"{path} was written to while it was in use, and its records cannot be read"
+        return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,19 +253,16 @@ def open_records(config) -> RecordSource:
     index = layout.read_index(root)
     try:
         recipe = layout.recipe_from(json.loads((root / layout.RECIPE).read_text()))
-        table = np.load(root / layout.TABLE, allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise errors.DataError(f"{root}: {layout.RECIPE} or {layout.TABLE} is damaged ({error}); run avc_jax.prepare again."
-                               ) from error
-    if len(table) != len(index) or table.dtype != RECORD:
-        raise errors.DataError(f"{root / layout.TABLE} does not fit {layout.INDEX}; run avc_jax.prepare again.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise errors.DataError(f"{root / layout.RECIPE} is damaged ({error}); run avc_jax.prepare again.") from error
+    sizes = layout.check_digests(root)
+    table = np.load(root / layout.TABLE, allow_pickle=False)
     _check(config, recipe, {row.get("kind") for row in index})
     shards = tuple(sorted({row["shard"] for row in index if "shard" in row}))
     rejected = {place: (row["kind"], row["reason"]) for place, row in enumerate(index) if "shard" not in row}
-    open_parts = functools.lru_cache(maxsize=_MOST_OPEN)(
-        lambda number: Parts(root / shards[number], layout.parts_table(root, shards[number])))
     return RecordSource(root, tuple(row["clip"] for row in index), recipe, table,
-                        {row["clip"]: place for place, row in enumerate(index)}, rejected, shards, open_parts)
+                        {row["clip"]: place for place, row in enumerate(index)}, rejected, shards,
+                        Shards(root, shards, sizes))
 
 
 def _check(config, recipe: layout.Recipe, rejected: set[str | None]) -> None:
