@@ -47,6 +47,24 @@ class Stopped(AvcError):
     exit_code = 75
 
 
+class LostError(AvcError):
+    """Other processes of the run are missing, gone or stuck; starting all of them again may help."""
+
+    exit_code = 134
+
+
+class Ended(AvcError):
+    """This process ends because another one did, which has said why.
+
+    Attributes:
+      exit_code: the other's.
+    """
+
+    def __init__(self, exit_code: int, message: str = ""):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class BadMedia(Exception):
     """One file cannot give what was asked of it; the input layer quarantines the file and goes on.
 
