@@ -27,7 +27,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints, metrics, 
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"],
                           "train: train, or resume. evaluate: score the newest checkpoint of the workdir.")
 
-_PROCESSES = flags.DEFINE_integer("processes", 1, "Run so many processes on this machine, which share its devices.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Run so many processes on this machine, which share its GPUs.", lower_bound=1)
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where it is not found.")
 _PROCESS = flags.DEFINE_integer("process", -1, "Number of this process, where it is not found.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Processes of the run, where that is not found.")

@@ -70,8 +70,8 @@ def find(environment: Environment, *, coordinator: str = "", process: int = -1, 
     if not 0 <= place.process < place.count:
         raise errors.ConfigError(f"Found process {place.process} of {place.count} by {place.found_by}, expected a number from 0.")
     if not coordinator:
-        raise errors.ConfigError(f"Found process {place.process} of {place.count} by {place.found_by}, but not where process 0 is: "
-                                 "name it by --coordinator=HOST:PORT, the same for all.")
+        raise errors.ConfigError(f"Found process {place.process} of {place.count} by {place.found_by}, but not where process 0 "
+                                 "is: name it by --coordinator=HOST:PORT, the same for all.")
     line.split_address(coordinator)
     return dataclasses.replace(place, coordinator=coordinator)
 

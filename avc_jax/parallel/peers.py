@@ -1,8 +1,8 @@
 """What the processes of a run tell each other, so that they begin, stop and end together.
 
 JAX tells them nothing of this kind: a process that fails, or is killed, leaves the others in a collective operation until its
-heartbeat is missed, without a reason and with an exit code that says "try again". And its agreement on the last step knows nothing
-but SIGTERM and steps, and Orbax asks it in between with numbers of its own.
+heartbeat is missed, without a reason and with an exit code that says "try again". And its agreement on the last step knows
+nothing but SIGTERM and steps, and Orbax asks it in between with numbers of its own.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Peers:
         self.process, self.count, self._line = process, count, line
         self.on_bad: Callable[[str, str, str], None] = lambda path, kind, reason: None
         self._news = threading.Condition()
-        # Of the stop: calls of `stopped` so far; whether they wait for a decision; the last of them and why, once that is decided.
+        # Of the stop: calls of `stopped` so far; whether they wait for a decision; the last of them and why, once decided.
         self._calls, self._asked, self._told = 0, False, False
         self._last: int | None = None
         self._reason = ""
@@ -190,7 +190,8 @@ class Peers:
         if (failure := _joint_failure(error)) is not None:
             # If a process is gone, that is why; the line says so at about the same time.
             self._wait_for_first(_NEWS_S)
-            error = errors.LostError(f"What all processes do together failed, so one of them or the network may be gone: {failure}")
+            error = errors.LostError("What all processes do together failed, so one of them or the network may be gone: "
+                                     f"{failure}")
         self._ending = True
         self._tell("failed", code=_exit_code(error))
         self._wait_for_first(_NEWS_S)
@@ -261,7 +262,7 @@ class _End(NamedTuple):
 
 
 def _joint_failure(error: BaseException | None) -> BaseException | None:
-    """The failure of a computation, or of a barrier, of all processes that is behind an error; memory fails a process on its own."""
+    """The failure of what all processes do together that is behind an error; memory fails a process on its own."""
     while error is not None:
         if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(error):
             return error

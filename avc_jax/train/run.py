@@ -50,7 +50,7 @@ class Run:
         self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp)
         if config.train.compilation_cache:
             _keep_compiled_programs()
-        self.is_first = guard.peers.process == 0  # Of several processes, the first alone writes, but for the arrays of checkpoints.
+        self.is_first = guard.peers.process == 0  # who alone writes, but for the arrays of checkpoints, and speaks
         self.quarantine = Quarantine(workdir.path / "quarantine.jsonl" if self.is_first else None, self.source.num_files,
                                      config.data.quarantine_budget, tell=None if self.is_first else guard.peers.tell_bad)
         guard.peers.on_bad = self.quarantine.hear
@@ -106,9 +106,9 @@ class Run:
                                      "(config.data.pairs_per_visit x processes).")
         devices = self.mesh.devices.reshape(-1)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.template.params))
-        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-        self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}{processes}, "
-                          f"mesh {dict(self.mesh.shape)}.")
+        shared = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}"
+                          f"{shared}, mesh {dict(self.mesh.shape)}.")
         self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
                           f"training on {config.data.split}.")
         for note in self.source.notes:

@@ -11,7 +11,7 @@ from avc_jax.train.guard import Guard
 class Watchdog:
     """Context manager in which signs of life have to come now and then: the calls of `guard.raise_if_stopped`.
 
-    Of several processes each has its own, and the first that barks ends them all: whoever waits for one that is stuck is stuck, too.
+    Of several processes each has its own, and the first that barks ends them all: who waits for one that is stuck is stuck, too.
     """
 
     def __init__(self, guard: Guard, limit_s: float):
@@ -43,7 +43,7 @@ class Watchdog:
                 self._bark()
 
     def _bark(self) -> None:
-        print(f"Error: no step and no batch of an evaluation for {self._limit_s:g} s (config.train.watchdog_s), so this run is stuck "
-              "and ends. The stacks of its threads say where; start it again to resume.", file=sys.stderr)
+        print(f"Error: no step and no batch of an evaluation for {self._limit_s:g} s (config.train.watchdog_s), so this run is "
+              "stuck and ends. The stacks of its threads say where; start it again to resume.", file=sys.stderr)
         faulthandler.dump_traceback(all_threads=True)
         self._guard.peers.abort(errors.LostError.exit_code)

@@ -60,8 +60,8 @@ class Workdir:
             self._lock.close()
 
     def claim(self, config, clips_sha256: str) -> None:
-        """Records config and clips of a new run, or checks that they are those of the run that is resumed; once the owner has done
-        so, the other processes of a run check that they see the same.
+        """Records config and clips of a new run, or checks that they are those of the run that is resumed. Once the owner has
+        done so, the other processes of a run check that they see the same.
 
         Raises:
           ConfigError: with a line for each key that may not change and did.
@@ -84,8 +84,8 @@ class Workdir:
         until = time.monotonic() + _SHOWN_S
         while not (self.path / "data.json").exists():
             if time.monotonic() > until:
-                raise errors.ConfigError(f"--workdir={self.path} is not the same folder on {socket.gethostname()} as for process 0: "
-                                         "name one on storage that all machines share.")
+                raise errors.ConfigError(f"--workdir={self.path} is not the same folder on {socket.gethostname()} as for process "
+                                         "0: name one on storage that all machines share.")
             time.sleep(0.1)
 
     def check_network(self, config) -> None:
