@@ -28,12 +28,11 @@ def started(cache: Path, count: int, *args: str, devices: int = 1, inject: Mappi
       options: more for `Command`.
     """
     variables = {"XLA_FLAGS": f"--xla_backend_optimization_level=1 --xla_force_host_platform_device_count={devices}"}
-    address = free_address()
+    shared = (f"--coordinator={free_address()}", f"--num_processes={count}")
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Command(
-            cache, *args, *((f"--coordinator={address}", f"--process={process}", f"--num_processes={count}") if count > 1 else ()),
-            inject=(inject or {}).get(process, ()), environment=variables | dict(environment or {}), **options))
-            for process in range(count)]
+            cache, *args, *((*shared, f"--process={process}") if count > 1 else ()), inject=(inject or {}).get(process, ()),
+            environment=variables | dict(environment or {}), **options)) for process in range(count)]
 
 
 def ends(running: list[Command], limit_s: float = LIMIT_S) -> list[Ended]:

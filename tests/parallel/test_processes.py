@@ -22,10 +22,9 @@ def train(cache, videos, tmp_path_factory):  # noqa: F811
         if parts not in done:
             workdir, trace = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("trace")
             for count, devices, steps in parts:
-                ended = several.run(cache, count, *ARGS, f"--workdir={workdir}", f"--config.data.root={videos}",
-                                    f"--config.train.steps={steps}", devices=devices, module="tests.parallel.traced",
-                                    environment={"TRACE": str(trace)})
-                assert len({len(one.printed.splitlines()) > 5 for one in ended[1:]} - {False}) == 0, several.said(ended)
+                several.run(cache, count, *ARGS, f"--workdir={workdir}", f"--config.data.root={videos}",
+                            f"--config.train.steps={steps}", devices=devices, module="tests.parallel.traced",
+                            environment={"TRACE": str(trace)})
             samples = traced.read(trace)
             done[parts] = model.load(workdir).variables["params"], {step: samples[step] for step in range(STEPS)}
         return done[parts]

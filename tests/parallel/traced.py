@@ -45,7 +45,8 @@ def read(folder: Path) -> dict[int, list]:
             assert before == rows, f"step {step} of process {host} of {hosts} is not always the same"
     found = {}
     for step, shares in steps.items():
-        whole = [sum((parts[host] for host in sorted(parts)), []) for hosts, parts in shares.items() if len(parts) == int(hosts)]
+        whole = [[row for host in sorted(parts) for row in parts[host]]
+                 for hosts, parts in shares.items() if len(parts) == int(hosts)]
         assert all(rows == whole[0] for rows in whole), f"step {step} depends on the number of processes"
         if whole:
             found[step] = whole[0]
