@@ -130,7 +130,7 @@ def test_another_command_is_named_key_by_key_and_everybody_hears_of_it(call):
     time.sleep(0.5)
     one = call(1, 3, steps=6)
     for made in (zero, one, two):
-        with pytest.raises(errors.ConfigError, match=r"process 1 on host1 was started otherwise than .* host0: steps is 6, not 5"):
+        with pytest.raises(errors.ConfigError, match=r"process 1 on host1 was started otherwise than .*: steps is 6, not 5"):
             made.result(timeout=30)
 
 
