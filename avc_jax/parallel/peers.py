@@ -203,11 +203,14 @@ class Peers:
         with self._news:
             self._news.wait_for(lambda: self._first is not None, timeout=limit_s)
 
-    def abort(self, code: int) -> NoReturn:
-        """Ends all processes with an exit code, at once, from any thread."""
+    def abort(self, code: int, message: str = "") -> NoReturn:
+        """Ends all processes with an exit code, at once, from any thread; whoever was first says why."""
         self._ending = True
         self._tell("failed", code=code)
         self._wait_for_first(_NEWS_S)
+        if message and (self._first is None or self._first.process == self.process):
+            with contextlib.suppress(OSError):
+                os.write(sys.stderr.fileno(), f"{message}\n".encode())
         self.exit(code)
 
     def exit(self, code: int) -> NoReturn:
