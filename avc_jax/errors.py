@@ -1,7 +1,7 @@
 """The ways in which a run can end, as exceptions with exit codes.
 
 A message says what was found, what was expected, and what to do about it. `main` turns each into one line on
-stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 66 are not.
+stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 74 are not.
 """
 
 
