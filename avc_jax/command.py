@@ -24,13 +24,13 @@ def run(command: Callable[[], int | None]) -> int:
         if str(error):
             print(f"{'' if isinstance(error, (errors.Stopped, errors.Ended)) else 'Error: '}{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return errors.Stopped.exit_code
-    except Exception:
+        return errors.exit_code(error)
+    except Exception as error:
         traceback.print_exc()
         print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
-        return errors.AvcError.exit_code
+        return errors.exit_code(error)
 
 
 def show_help(argv: list[str], module: str, values: flags.FlagValues = flags.FLAGS) -> bool:

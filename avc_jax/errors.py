@@ -76,3 +76,10 @@ class BadMedia(Exception):
     def __init__(self, kind: str, detail: str):
         super().__init__(detail)
         self.kind = kind
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code with which a command ends for an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return Stopped.exit_code
+    return error.exit_code if isinstance(error, AvcError) else AvcError.exit_code

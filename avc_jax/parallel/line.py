@@ -21,7 +21,7 @@ Message = dict[str, Any]
 _POLL_S = 0.2
 _SEND_S = 5.0
 _HELLO_BYTES = 1 << 16  # More comes only from what is no process of ours.
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -17,7 +17,6 @@ from avc_jax import errors
 from avc_jax.parallel.line import Line, Message
 
 _NEWS_S = 5.0  # In which news of the end of a process reach the others.
-_DEFECT, _INTERRUPTED = errors.AvcError.exit_code, errors.Stopped.exit_code
 
 
 class Peers:
@@ -166,7 +165,7 @@ class Peers:
         except errors.Stopped:  # in all of them
             self._part()
             if self.process:
-                raise errors.Ended(_INTERRUPTED) from None
+                raise errors.Ended(errors.Stopped.exit_code) from None
             raise
         except BaseException as error:
             raise self._end(error) from error.__cause__
@@ -193,7 +192,7 @@ class Peers:
             error = errors.LostError("What all processes do together failed, so one of them or the network may be gone: "
                                      f"{failure}")
         self._ending = True
-        self._tell("failed", code=_exit_code(error))
+        self._tell("failed", code=errors.exit_code(error))
         self._wait_for_first(_NEWS_S)
         if self._first is None or self._first.process == self.process:
             return error
@@ -271,9 +270,3 @@ def _joint_failure(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__ or error.__context__
     return None
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED
-    return error.exit_code if isinstance(error, errors.AvcError) else _DEFECT
