@@ -15,8 +15,8 @@ from avc_jax import errors
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
-def run(command: Callable[[], None]) -> int:
-    """Runs a command and returns its exit code; what went wrong is said on stderr."""
+def run(command: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit code, which is 0 where it gives none; what went wrong is said on stderr."""
     # TensorFlow's and Orbax's greetings would bury the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -25,28 +25,28 @@ def run(command: Callable[[], None]) -> int:
     for library in ("absl", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        command()
-        return 0
+        return command() or 0
     except errors.AvcError as error:
-        print(f"{'' if isinstance(error, errors.Stopped) else 'Error: '}{error}", file=sys.stderr)
+        if str(error):
+            print(f"{'' if isinstance(error, (errors.Stopped, errors.Ended)) else 'Error: '}{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return errors.Stopped.exit_code
+        return errors.exit_code(error)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
-            return _defect()
+            return _defect(error)
         print(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, and "
               "run the same command again.", file=sys.stderr)
         return errors.CannotWriteError.exit_code
-    except Exception:
-        return _defect()
+    except Exception as error:
+        return _defect(error)
 
 
-def _defect() -> int:
+def _defect(error: Exception) -> int:
     traceback.print_exc()
     print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
-    return errors.AvcError.exit_code
+    return errors.exit_code(error)
 
 
 def run_with(argv: list[str], module: str, values: flags.FlagValues, command: Callable[[], None]) -> int:

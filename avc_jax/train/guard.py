@@ -4,15 +4,14 @@ Python runs signal handlers only in the main thread, and only when that is in Py
 minutes, longer than a scheduler waits. So a thread hears of signals too, and ends the process where nothing is lost by that.
 """
 
-import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from typing import Any
 
 from avc_jax import errors
+from avc_jax.parallel.peers import Peers
 
 _PATIENCE_S = 2.0  # in which the main thread may end the process in good order
 
@@ -21,13 +20,18 @@ class Guard:
     """Context manager that catches SIGTERM and SIGINT. The second Ctrl-C interrupts at once, as users expect.
 
     Attributes:
+      signal_name: of the signal that this process has received, or None.
       nothing_to_lose: whether all that is worth keeping is on the disk. A signal then ends the process within seconds, whatever
         the main thread is doing. Whoever enters the guard sets it.
+      peers: the processes that stop together.
+      calls: of `raise_if_stopped`; a sign of life.
     """
 
     def __init__(self):
         self.signal_name: str | None = None
         self.nothing_to_lose = False
+        self.peers = Peers()
+        self.calls = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Guard":
@@ -58,19 +62,31 @@ class Guard:
                     continue
                 time.sleep(_PATIENCE_S)
                 if self.nothing_to_lose:
-                    self._leave(signal.Signals(number[0]).name)
+                    # Without Python's and XLA's clean-up, which would wait for the main thread or crash beside it.
+                    name = signal.Signals(number[0]).name
+                    self.peers.abort(errors.Stopped.exit_code,
+                                     f"Stopped by {name}, with nothing to save; the same command goes on.")
 
-    def _leave(self, name: str) -> None:
-        """Ends the process without Python's and XLA's clean-up, which would wait for the main thread or crash beside it."""
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"Stopped by {name}, with nothing to save; the same command goes on.\n".encode())
-        os._exit(errors.Stopped.exit_code)
+    def join(self, peers: Peers) -> None:
+        """From now on all processes of a run stop together."""
+        self.peers = peers
 
     @property
     def should_stop(self) -> bool:
         return self.signal_name is not None
 
     def raise_if_stopped(self) -> None:
-        """Raises Stopped once a signal has come; for waits and long evaluations."""
-        if self.should_stop:
-            raise errors.Stopped(f"Stopped by {self.signal_name}.")
+        """Raises Stopped once a signal has come to any of the processes; for the loop and for long evaluations.
+
+        Every process has to call this equally often, and all raise at the same call.
+        """
+        self.calls += 1
+        if reason := self.peers.stopped(self.signal_name):
+            raise errors.Stopped(reason)
+
+    def raise_while_waiting(self) -> None:
+        """As `raise_if_stopped`, for waits that are not the same in all processes; raises only where there is but one."""
+        if self.peers.count == 1:
+            self.raise_if_stopped()
+        else:
+            self.peers.tell_of(self.signal_name)
