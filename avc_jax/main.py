@@ -1,7 +1,8 @@
-"""The command: trains a system, or evaluates a checkpoint.
+"""The command: trains a system, evaluates a checkpoint, or plans a run on accelerators that are not here.
 
     python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/videos
     python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/videos --mode=evaluate
+    python -m avc_jax.main --config=configs/flickr.py --mode=plan --topology=v5e:16x16
 
 Exit codes: 0 done; 64 bad flag, config or incompatible checkpoint; 65 bad data; 66 missing input; 70 diverged or
 internal error; 74 cannot write; 75 stopped, the same command resumes.
@@ -16,12 +17,14 @@ from absl import flags
 
 from avc_jax import command, errors
 from avc_jax import config as configs
+from avc_jax.parallel.plan import command as plan
 from avc_jax.train.guard import Guard
 
 _CONFIG = configs.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints, metrics, results and the report.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"],
-                          "train: train, or resume. evaluate: score the newest checkpoint of the workdir.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "plan"],
+                          "train: train, or resume. evaluate: score the newest checkpoint of the workdir. plan: what the run "
+                          "would need and take on --topology (docs/plan.md).")
 
 
 def main(argv: list[str]) -> int:
@@ -38,6 +41,9 @@ def _run(argv: list[str]) -> None:
 
 def _run_guarded(argv: list[str], guard: Guard) -> None:
     config = configs.parse_flags(argv, _CONFIG)
+    if _MODE.value == "plan":
+        plan.run(config)
+        return
     if _MODE.value == "evaluate" and not os.path.isdir(_WORKDIR.value):
         raise errors.MissingInputError(f"--workdir={_WORKDIR.value}: there is no such folder, so nothing to evaluate.")
     # What follows imports JAX's checkpoints and TensorFlow, which take seconds: whatever can be told without is told first.
