@@ -8,8 +8,8 @@ _V5P = "https://docs.cloud.google.com/tpu/docs/v5p-training"
 _V6E = "https://docs.cloud.google.com/tpu/docs/v6e"
 _H100 = "https://glennklockwood.com/garden/processors/h100, after NVIDIA's whitepaper of the H100"
 _H200 = "https://www.aiminingco.com/gpu/h200/specs; NVIDIA's own page was not at hand"
-_MLPERF = ("https://github.com/mlcommons/inference_results_v4.1, closed/NVIDIA/systems/H200-SXM-141GBx8_TRT_MaxQ.json: NVLinks of "
-           "900 GB/s together, network cards of 400 Gb/s")
+_MLPERF = ("https://github.com/mlcommons/inference_results_v4.1, closed/NVIDIA/systems/H200-SXM-141GBx8_TRT_MaxQ.json: NVLinks "
+           "of 900 GB/s together, network cards of 400 Gb/s")
 _JAX = "https://docs.jax.dev/en/latest/201/precision.html"
 
 
@@ -63,8 +63,8 @@ CHIPS = {
                 "half of 1200 GB/s of both directions", "50 Gb/s per chip"),
     "v6e": _tpu("TPU v6e", _V6E, 918, 32, 1638, 400, 12.5,
                 "half of 800 GB/s of both directions, which is the all-reduce bandwidth of a pod, 102.4 TB/s, per chip",
-                "4 x 200 Gb/s for the 8 chips of a host, 25.6 Tb/s for the 256 of a pod; in earlier versions of the page, not in the "
-                "newest"),
+                "4 x 200 Gb/s for the 8 chips of a host, 25.6 Tb/s for the 256 of a pod; in earlier versions of the page, not "
+                "in the newest"),
     "h100": _hopper("NVIDIA H100 SXM", _H100, 80, 3350),
     "h200": _hopper("NVIDIA H200 SXM", _H200, 141, 4800),
 }

@@ -47,8 +47,8 @@ def _head(found: Estimate) -> str:
     islands = f"{where.islands} {'slice' if where.chip.tpu else 'node'}{'s' * (where.islands > 1)}"
     how = f"Compiled for it in {found.compile_s:.0f} s."
     if not where.chip.tpu:
-        how = (f"Estimated from the program for as many CPUs, compiled in {found.compile_s:.0f} s: temporaries and bytes are those "
-               "of another compiler.")
+        how = (f"Estimated from the program for as many CPUs, compiled in {found.compile_s:.0f} s: temporaries and bytes are "
+               "those of another compiler.")
     return (f"{where.name}: {where.chips} x {where.chip.name} in {islands}, {found.hosts} host{'s' * (found.hosts > 1)}; mesh "
             f"{dict(found.mesh)}; {found.parameters:,} parameters, batch {found.batch:,}.\n{how}")
 
@@ -79,8 +79,8 @@ def _time(found: Estimate) -> str:
     parts = {"compute": found.compute_s, "memory": found.memory_s, "network": found.network_s}
     low, high = found.step_s
     lines = ["Time of a step at the chip's peak rates"] + [f"  {name:<10}{1e3 * took:>10.3f} ms" for name, took in parts.items()]
-    lines.append(f"  bound by {max(parts, key=lambda name: parts[name])}: {1e3 * low:.3f} ms where all overlaps, {1e3 * high:.3f} ms "
-                 "where nothing does")
+    lines.append(f"  bound by {max(parts, key=lambda name: parts[name])}: {1e3 * low:.3f} ms where all overlaps, "
+                 f"{1e3 * high:.3f} ms where nothing does")
     return "\n".join(lines)
 
 
