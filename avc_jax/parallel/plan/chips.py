@@ -8,8 +8,7 @@ _V5P = "https://docs.cloud.google.com/tpu/docs/v5p-training"
 _V6E = "https://docs.cloud.google.com/tpu/docs/v6e"
 _H100 = "https://glennklockwood.com/garden/processors/h100, after NVIDIA's whitepaper of the H100"
 _H200 = "https://www.aiminingco.com/gpu/h200/specs; NVIDIA's own page was not at hand"
-_MLPERF = ("https://github.com/mlcommons/inference_results_v4.1, closed/NVIDIA/systems/H200-SXM-141GBx8_TRT_MaxQ.json: NVLinks "
-           "of 900 GB/s together, network cards of 400 Gb/s")
+_NODE = "https://github.com/mlcommons/inference_results_v4.1, closed/NVIDIA/systems/H200-SXM-141GBx8_TRT_MaxQ.json"
 _JAX = "https://docs.jax.dev/en/latest/201/precision.html"
 
 
@@ -51,8 +50,8 @@ def _hopper(name: str, page: str, memory_gb: float, memory_gb_per_s: float) -> C
     return Chip(name, False, {"bfloat16": 989.4e12, "float32": 494.7e12}, memory_gb, memory_gb_per_s, 450.0, 50.0, 8, {
         "flops_per_s": f"{_H100}, without sparsity; that float32 runs as TensorFloat-32: {_JAX}; both GPUs have the same cores",
         "memory_gb": page, "memory_gb_per_s": page,
-        "near_gb_per_s": f"{_H100}; {_MLPERF}; half of the 900 GB/s of both directions",
-        "far_gb_per_s": f"{_MLPERF}; one of them per GPU is usual and not certain: clouds and clusters differ"})
+        "near_gb_per_s": f"{_NODE}: NVLinks of 900 GB/s together, half of it in each direction",
+        "far_gb_per_s": f"{_NODE}: network cards of 400 Gb/s; that each GPU has one is usual, not certain: clusters differ"})
 
 
 CHIPS = {
@@ -68,3 +67,27 @@ CHIPS = {
     "h100": _hopper("NVIDIA H100 SXM", _H100, 80, 3350),
     "h200": _hopper("NVIDIA H200 SXM", _H200, 141, 4800),
 }
+
+
+_COLUMNS = {"memory_gb": "memory, GB", "memory_gb_per_s": "its rate, GB/s", "near_gb_per_s": "near, GB/s",
+            "far_gb_per_s": "far, GB/s"}
+
+
+def describe() -> str:
+    """The table and its sources in Markdown, for docs/plan.md."""
+    heads = ["chip", "bfloat16, TFLOP/s", "float32", *_COLUMNS.values()]
+    lines = [heads, ["---"] * len(heads)]
+    for key, chip in CHIPS.items():
+        numbers = [chip.flops_per_s[precision] / 1e12 for precision in ("bfloat16", "float32")]
+        numbers += [getattr(chip, name) for name in _COLUMNS]
+        lines.append([f"`{key}` {chip.name}", *(f"{number:g}" for number in numbers)])
+    said: dict[str, list[str]] = {}
+    for key, chip in CHIPS.items():
+        for fact, source in chip.sources.items():
+            said.setdefault(source, []).append(f"{key} {_COLUMNS.get(fact, 'TFLOP/s').partition(',')[0]}")
+    sources = [f"- {', '.join(facts)}: {source}." for source, facts in said.items()]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *sources])
+
+
+if __name__ == "__main__":
+    print(describe())

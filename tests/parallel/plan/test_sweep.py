@@ -25,10 +25,10 @@ def made_up(config, per_row_gb, refused_from=1 << 30):
     batch = config.train.batch_size
     if batch >= refused_from:
         raise DoesNotFitError("needs 20.1G of 15.7G")
-    return Estimate(topology=WHERE, mesh={"data": 16 // config.mesh.fsdp // config.mesh.tensor, "fsdp": config.mesh.fsdp,
-                                          "tensor": config.mesh.tensor}, batch=batch, pairs=batch, row_bytes=1, hosts=4, parameters=1,
-                    memory={"all": int(1e9 * (per_row_gb * batch / 16 + (1 if split else 5)))}, flops=1.0, bytes=1.0, collectives={},
-                    compute_s=1.0 + batch / 16, memory_s=0.0, network_s=1.5 if split else 0.5, compile_s=1.0)
+    mesh = {"data": 16 // config.mesh.fsdp // config.mesh.tensor, "fsdp": config.mesh.fsdp, "tensor": config.mesh.tensor}
+    return Estimate(topology=WHERE, mesh=mesh, batch=batch, pairs=batch, row_bytes=1, hosts=4, parameters=1,
+                    memory={"all": int(1e9 * (per_row_gb * batch / 16 + (1 if split else 5)))}, flops=1.0, bytes=1.0,
+                    collectives={}, compute_s=1.0 + batch / 16, memory_s=0.0, network_s=1.5 if split else 0.5, compile_s=1.0)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Names of topologies, and what is said where one cannot be compiled for."""
 
 import importlib.util
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -44,6 +45,10 @@ def test_too_few_cpu_devices_are_told():
 def test_without_the_tpu_compiler_the_error_says_how_to_get_it():
     with pytest.raises(errors.ConfigError, match=r"libtpu.*pip install -r requirements-plan.txt"):
         topology.devices(topology.parse("v5e:2x4"))
+
+
+def test_the_document_shows_the_table_of_the_code():
+    assert chips.describe() in (Path(__file__).parents[3] / "docs" / "plan.md").read_text()
 
 
 def test_every_fact_has_its_source():
