@@ -3,7 +3,7 @@
 Rows of a batch are spread over the axes data and fsdp, large arrays of a state over fsdp and tensor.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -54,6 +54,29 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def batch_parts(mesh: Mesh) -> int:
     """Into how many parts the rows of a batch are split."""
     return mesh.shape[DATA] * mesh.shape[FSDP]
+
+
+def on_mesh(mesh: Mesh, function: Callable) -> Callable:
+    """The function, to be jitted with rows that lie as `batch_sharding` says; `by_rows` in it sees the mesh."""
+
+    def run(*args):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args)
+
+    return run
+
+
+def by_rows(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """function(x), within `on_mesh` by each device for its own rows.
+
+    For what treats each row by itself and is made of operations that XLA gathers all rows for on every device, such as
+    Fourier transforms.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(x)
+    rows = PartitionSpec((DATA, FSDP))
+    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows)(x)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

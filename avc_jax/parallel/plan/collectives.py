@@ -31,7 +31,7 @@ class Collective(NamedTuple):
       group: devices that take part together.
       islands: slices or nodes that they lie on.
       times: how often a step runs it; more than once within a loop.
-      source: what it was made of, as JAX names operations; of several that XLA joined, one.
+      sources: what each array was made of, as JAX names operations; of several that XLA joined, it may know one only.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Collective(NamedTuple):
     group: int
     islands: int
     times: int
-    source: str
+    sources: tuple[str, ...]
 
 
 def read(text: str, devices: int, island_of: Callable[[np.ndarray], np.ndarray]) -> list[Collective]:
@@ -102,9 +102,16 @@ def _collective(line: str, match: re.Match, times: int, devices: int, island_of)
         arrays = [((groups.shape[1], *shape), width) for shape, width in arrays]
     size = sum(int(np.prod(shape)) * width for shape, width in arrays)
     islands = max(len(set(row)) for row in island_of(groups).tolist())
-    source = re.search(r'op_name="([^"]*)"', line)
     return Collective(kind, tuple(shape for shape, _ in arrays), int(size), groups.shape[1], islands, times,
-                      source[1] if source else "")
+                      _sources(line, len(arrays)))
+
+
+def _sources(line: str, arrays: int) -> tuple[str, ...]:
+    """What each of several arrays was made of: names that XLA joined with colons, or the one that it kept."""
+    found = re.search(r'op_name="([^"]*)"', line)
+    name = found[1] if found else ""
+    parts = name.split(":")
+    return tuple(parts) if len(parts) == arrays else (name,) * arrays
 
 
 def _groups(line: str, devices: int) -> np.ndarray:
@@ -137,18 +144,19 @@ class Purposes:
         normalisation, and their gradients), metrics (single numbers), activations (all else)."""
         found: dict[str, int] = defaultdict(int)
         elements = sum(int(np.prod(shape)) for shape in collective.shapes)
-        for shape in collective.shapes:
-            found[self._purpose(collective, shape)] += round(collective.size * int(np.prod(shape)) / max(1, elements))
+        for shape, source in zip(collective.shapes, collective.sources, strict=True):
+            purpose = self._purpose(collective.kind, shape, source)
+            found[purpose] += round(collective.size * int(np.prod(shape)) / max(1, elements))
         return dict(found)
 
-    def _purpose(self, collective: Collective, shape: tuple[int, ...]) -> str:
-        known, backward = _key(shape) in self._parameters, "transpose(" in collective.source
+    def _purpose(self, kind: str, shape: tuple[int, ...], source: str) -> str:
+        known, backward = _key(shape) in self._parameters, "transpose(" in source
         if int(np.prod(shape)) == 1:
             return "metrics"
-        if any(f"/{layer}/" in collective.source for layer in self._layers) and not (known and backward):
+        if any(f"/{layer}/" in source for layer in self._layers) and not (known and backward):
             return "statistics"
         if known:
-            return "parameters" if collective.kind == "all-gather" else "gradients"
+            return "parameters" if kind == "all-gather" else "gradients"
         return "activations"
 
 

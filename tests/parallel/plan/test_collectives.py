@@ -69,7 +69,7 @@ def test_groups_of_every_form():
 
 
 def one(kind, group, islands, size=1e9):
-    return collectives.Collective(kind, ((1,),), int(size), group, islands, 1, "")
+    return collectives.Collective(kind, ((1,),), int(size), group, islands, 1, ("",))
 
 
 def test_a_ring_within_a_slice():
