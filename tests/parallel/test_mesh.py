@@ -224,12 +224,12 @@ def test_any_mesh_gives_the_loss_gradients_and_parameters_of_one_device(trained,
     ("shared, global", (8, 1), 1), ("shared, global", (1, 8), 7), ("independent, groups", (2, 2, 2), 3.5),
     ("independent, groups", (1, 1, 8, "fusion/*=-; */kernel=-,tensor"), 6)])
 def test_memory_per_device_is_what_the_plan_says(trained, kind, placed, least):
-    """Of parameters, to the byte: no device holds more than its part."""
+    """To the byte, on every device."""
     _, state, plan = trained(kind, *placed)
     for device in jax.devices():
-        held = sum(shard.data.nbytes for leaf in jax.tree.leaves(state.params) for shard in leaf.addressable_shards
-                   if shard.device == device)
-        assert held == plan["parameters"]
+        for name, tree in {"parameters": state.params, "optimiser": state.opt_state, "statistics": state.collections}.items():
+            assert plan[name] == sum(shard.data.nbytes for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards
+                                     if shard.device == device), name
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(state.params)) / plan["parameters"] >= least
     assert "padding" not in plan, "XLA's own account of the arguments is the same sum"
 
