@@ -66,6 +66,7 @@ PIN := uv pip compile --universal --python-version 3.11 --no-header --no-annotat
 pins:
 	$(PIN) requirements.in -o requirements.txt
 	$(PIN) requirements-dev.in -o requirements-dev.txt
+	$(PIN) requirements-plan.in -o requirements-plan.txt
 	cp requirements.txt requirements-beam.txt
 	sed -E 's/^(pillow|pyarrow)==.*/\1/' requirements.in | cat - requirements-beam.in | $(PIN) - -o requirements-beam.txt
 

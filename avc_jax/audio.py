@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from avc_jax.parallel import mesh as meshes
+
 # OpenL3's sizes in samples, made for 48 kHz: one hop for all of its inputs, one FFT for the linear and one for the mel ones.
 OPENL3_HOP, OPENL3_LINEAR_FFT, OPENL3_MEL_FFT = 242, 512, 2048
 _FLOOR = 1e-20  # the square of its smallest amplitude
@@ -70,7 +72,8 @@ def _stft(waveform: jax.Array, taper: np.ndarray, hop: int, fft_length: int) -> 
     """As `stft`, with any window f[window]."""
     frames = num_stft_frames(waveform.shape[-1], len(taper), hop)
     index = np.arange(frames)[:, None] * hop + np.arange(len(taper))[None, :]
-    return jnp.fft.rfft(waveform[:, index] * taper.astype(np.float32), n=fft_length).swapaxes(1, 2)
+    windows = waveform[:, index] * taper.astype(np.float32)
+    return meshes.by_rows(functools.partial(jnp.fft.rfft, n=fft_length), windows).swapaxes(1, 2)
 
 
 def log_spectrogram(waveform: jax.Array, *, window: int, hop: int, fft_length: int, floor: float = 1e-12,

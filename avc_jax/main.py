@@ -1,7 +1,8 @@
-"""The command: trains a system, or evaluates a checkpoint.
+"""The command: trains a system, evaluates a checkpoint, or plans a run on accelerators that are not here.
 
     python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/videos
     python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/videos --mode=evaluate
+    python -m avc_jax.main --config=configs/flickr.py --mode=plan --topology=v5e:16x16
 
 Several processes train as one: --processes=8 runs them on this machine; a JobSet, Slurm, MPI and TPU VMs are recognised.
 
@@ -19,13 +20,15 @@ from absl import flags
 from avc_jax import command, errors
 from avc_jax import config as configs
 from avc_jax.parallel import init, local
+from avc_jax.parallel.plan import command as plan
 from avc_jax.train.guard import Guard
 from avc_jax.train.watchdog import Watchdog
 
 _CONFIG = configs.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints, metrics, results and the report.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"],
-                          "train: train, or resume. evaluate: score the newest checkpoint of the workdir.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "plan"],
+                          "train: train, or resume. evaluate: score the newest checkpoint of the workdir. plan: what the run "
+                          "would need and take on --topology (docs/plan.md).")
 
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Run so many processes on this machine, which share its GPUs.", lower_bound=1)
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where it is not found.")
@@ -48,6 +51,9 @@ def _run(argv: list[str]) -> int:
 
 def _run_guarded(argv: list[str], guard: Guard) -> int:
     config = configs.parse_flags(argv, _CONFIG)
+    if _MODE.value == "plan":
+        plan.run(config)
+        return 0
     if _MODE.value == "evaluate" and not os.path.isdir(_WORKDIR.value):
         raise errors.MissingInputError(f"--workdir={_WORKDIR.value}: there is no such folder, so nothing to evaluate.")
     if _PROCESSES.value > 1:

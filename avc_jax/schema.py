@@ -170,6 +170,10 @@ _TRAIN = dict(
 _MESH = dict(
     data=Key(-1, "Devices along the data axis; -1: all that are left.", low=-1, high=10**6, free=True),
     fsdp=Key(1, "Devices along the axis that parameters are sharded over.", low=1, high=10**6, free=True),
+    tensor=Key(1, "Devices that share the outputs of each large kernel, and see the same rows.", low=1, high=10**6, free=True),
+    rules=Key("", "Where variables lie otherwise: PATTERN=PLACEMENT, parted by semicolons; for each of the last axes of an array "
+              "the placement says fsdp, tensor, fsdp+tensor or -, such as */kernel=-,tensor. Moments lie as their variables.",
+              free=True),
 )
 
 _PROCESSES = dict(

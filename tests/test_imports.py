@@ -21,7 +21,8 @@ def run(code: str) -> str:
                                     "avc_jax.search.__main__", "avc_jax.search.index", "avc_jax.search.nearest",
                                     "avc_jax.datasets", "avc_jax.datasets.manifest", "avc_jax.export",
                                     "avc_jax.convert", "avc_jax.published.read", "avc_jax.published.table",
-                                    "avc_jax.data.narrated", "avc_jax.main", "avc_jax.train.watchdog"])
+                                    "avc_jax.data.narrated", "avc_jax.main", "avc_jax.train.watchdog",
+                                    "avc_jax.parallel.plan.command"])
 def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):
     heavy = {"jax", "tensorflow", "flax", "orbax", "apache_beam"}
     assert run(f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"
@@ -29,7 +30,8 @@ def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):
 
 MODULES = ("avc_jax.systems.base", "avc_jax.systems.l3net", "avc_jax.systems.avlnet", "avc_jax.systems.spoken_objectnet",
            "avc_jax.nn.norm", "avc_jax.nn.vgg", "avc_jax.audio", "avc_jax.fields", "avc_jax.losses", "avc_jax.augment",
-           "avc_jax.parallel.mesh", "avc_jax.train.step", "avc_jax.train.state", "avc_jax.train.optimizer", "avc_jax.report",
+           "avc_jax.parallel.mesh", "avc_jax.parallel.plan.sweep", "avc_jax.train.program", "avc_jax.train.step",
+           "avc_jax.train.state", "avc_jax.train.optimizer", "avc_jax.report",
            "avc_jax.config")
 
 

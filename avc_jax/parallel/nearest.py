@@ -35,11 +35,12 @@ class Items:
           mesh: devices, all of which take part.
         """
         self._real, self._width = items.shape
-        self._share = -(-self._real // (mesh.size * _LANES)) * _LANES
+        parts = meshes.batch_parts(mesh)
+        self._share = -(-self._real // (parts * _LANES)) * _LANES
         self._mesh = mesh
         sharding = meshes.batch_sharding(mesh)
         self._items = jax.make_array_from_callback(
-            (self._share * mesh.size, self._width), sharding, lambda index: _padded(items, index[0].start or 0, self._share))
+            (self._share * parts, self._width), sharding, lambda index: _padded(items, index[0].start or 0, self._share))
         self._functions: dict[int, Callable] = {}
 
     def count(self, queries: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

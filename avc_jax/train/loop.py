@@ -110,13 +110,8 @@ def _batches(run: Run, start: int):
 
 def _compile(run: Run):
     """The compiled training step; the first batches are being read meanwhile."""
-    config, began = run.config, time.monotonic()
-    step = steps.make_step(run.objective, run.optimizer, seed=config.train.seed, accumulate=config.train.accumulate,
-                           ema_decay=config.train.ema_decay)
-    sharding = meshes.batch_sharding(run.mesh)
-    batch = {name: jax.ShapeDtypeStruct((config.train.batch_size, *feature.shape), feature.dtype, sharding=sharding)
-             for name, feature in run.system.features.items()}
-    compiled = steps.jit_step(step, run.mesh, run.shardings).lower(run.template, batch).compile()
+    began = time.monotonic()
+    compiled = run.program.lower().compile()
     run.progress.say(f"Compiled the step in {time.monotonic() - began:.0f} s.")
     return compiled
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from avc_jax import errors, systems
+from avc_jax import errors
 from avc_jax.data import sources
 from avc_jax.data.moments import make_format
 from avc_jax.data.quarantine import Quarantine
@@ -18,11 +18,11 @@ from avc_jax.evaluators import avc
 from avc_jax.parallel import mesh as meshes
 from avc_jax.train import initial
 from avc_jax.train import optimizer as optimizers
-from avc_jax.train import state as states
 from avc_jax.train.checkpoint import Checkpoints
 from avc_jax.train.emergency import Emergency
 from avc_jax.train.goodput import Goodput
 from avc_jax.train.guard import Guard
+from avc_jax.train.program import Program
 from avc_jax.train.progress import Progress
 from avc_jax.train.state import State
 from avc_jax.train.workdir import Workdir
@@ -49,7 +49,7 @@ class Run:
           AvcError: something is wrong with devices, data or work directory; nothing has been changed.
         """
         self.config, self.workdir, self.source, self.guard, self.command = config, workdir, source, guard, command
-        self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp)
+        self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp, tensor=config.mesh.tensor)
         if config.train.compilation_cache:
             _keep_compiled_programs()
         self.is_first = guard.peers.process == 0  # who alone writes, but for the arrays of checkpoints, and speaks
@@ -57,16 +57,12 @@ class Run:
                                      config.data.quarantine_budget, tell=None if self.is_first else guard.peers.tell_bad)
         guard.peers.on_bad = self.quarantine.hear
         self.form = make_format(config)
-        self.system = systems.make(config)
-        self.optimizer, self.schedule = optimizers.make_optimizer(config), optimizers.make_schedule(config)
-        init = functools.partial(states.init_state, self.system, self.optimizer, config.train.seed, config.train.ema_decay > 0)
-        shapes = jax.eval_shape(init)
-        self.shardings = meshes.state_sharding(self.mesh, shapes)
-        self.template = jax.tree.map(
-            lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding), shapes, self.shardings)
-        initial.check_patterns(config, {"params": shapes.params, **shapes.collections})
-        self._draw_state = jax.jit(init, out_shardings=self.shardings)
-        self.objective = optimizers.freeze(self.system, config)
+        self.program = Program(config, self.mesh)
+        self.system, self.objective, self.optimizer = self.program.system, self.program.objective, self.program.optimizer
+        self.schedule = optimizers.make_schedule(config)
+        self.shardings, self.template = self.program.shardings, self.program.template
+        initial.check_patterns(config, {"params": self.template.params, **self.template.collections})
+        self._draw_state = jax.jit(self.program.init, out_shardings=self.shardings)
         self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1),
                                  silent=not self.is_first)
         self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)

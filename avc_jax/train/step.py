@@ -89,7 +89,7 @@ def make_step(system: Objective, optimizer: optax.GradientTransformation, *, see
 def jit_step(step, mesh: Mesh, state_shardings):
     """Compiles a step over a mesh: the batch is split on its first axis, the state's buffers are donated."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return jax.jit(step, in_shardings=(state_shardings, meshes.batch_sharding(mesh)),
+    return jax.jit(meshes.on_mesh(mesh, step), in_shardings=(state_shardings, meshes.batch_sharding(mesh)),
                    out_shardings=(state_shardings, meshes.replicated(mesh)), donate_argnums=0,
                    compiler_options=CPU_OPTIONS if on_cpu else None)
 

@@ -9,8 +9,8 @@ from avc_jax.parallel import mesh as meshes
 from avc_jax.parallel import nearest
 
 
-def mesh(devices: int, fsdp: int = 1):
-    return meshes.make_mesh(-1, fsdp, jax.devices()[:devices])
+def mesh(devices: int, fsdp: int = 1, tensor: int = 1):
+    return meshes.make_mesh(-1, fsdp, jax.devices()[:devices], tensor)
 
 
 def whole_numbers(rows: int, seed: int) -> np.ndarray:

@@ -43,14 +43,14 @@ def test_newest_checkpoint_comes_back_bit_for_bit(folder):
     assert bits(restore(folder)) == bits(state_at(3))
 
 
-@pytest.mark.parametrize(("data", "fsdp"), [(2, 4), (1, 8)])
-def test_checkpoint_comes_back_bit_for_bit_on_another_mesh(folder, data, fsdp):
-    mesh = meshes.make_mesh(data, fsdp)
+@pytest.mark.parametrize(("data", "fsdp", "tensor"), [(2, 4, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8)])
+def test_checkpoint_comes_back_bit_for_bit_on_another_mesh(folder, data, fsdp, tensor):
+    mesh = meshes.make_mesh(data, fsdp, tensor=tensor)
     template = template_of(state_at(1), mesh)
     found = restore(folder, template)
     assert bits(found) == bits(state_at(3))
     assert found.params["dense"]["kernel"].sharding == template.params["dense"]["kernel"].sharding
-    assert found.params["dense"]["kernel"].addressable_shards[0].data.size == 64 * 512 // fsdp
+    assert found.params["dense"]["kernel"].addressable_shards[0].data.size == 64 * 512 // (fsdp * tensor)
 
 
 def test_state_without_average_comes_back_without(tmp_path):
