@@ -45,11 +45,12 @@ create() {
     fi
 }
 
-# What is committed, in a Python of its own: the machines' may be older than we need.
+# What is committed now, in a Python of its own: the machines' may be older than we need.
+commit=$(git rev-parse HEAD)
 install() {
     local archive
     archive=$(mktemp --suffix=.tar.gz)
-    git archive --output="$archive" HEAD
+    git archive --output="$archive" "$commit"
     tpus scp "$archive" "$NAME:avc_jax.tar.gz" "${all[@]}"
     rm "$archive"
     everywhere "set -e
