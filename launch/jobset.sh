@@ -41,7 +41,6 @@ metadata:
     # A slice is a node pool, and each is one job's alone.
     alpha.jobset.sigs.k8s.io/exclusive-topology: cloud.google.com/gke-nodepool
 spec:
-  coordinator: {replicatedJob: slice, jobIndex: 0, podIndex: 0}
   # A process that fails fails its job, and with that all: they are made anew and resume, unless a person is needed.
   failurePolicy:
     maxRestarts: $MAX_RESTARTS
@@ -76,8 +75,15 @@ spec:
             - name: train
               image: "$IMAGE"
               args: [$(quoted "$@")]
+              # What avc_jax/parallel/init.py looks for, besides Kubernetes' own JOB_COMPLETION_INDEX.
               env:
-ENVIRONMENT
+              - {name: JOBSET_NAME, value: $NAME}
+              - {name: REPLICATED_JOB_NAME, value: slice}
+              - {name: NUM_JOBS, value: "$SLICES"}
+              - {name: PODS_PER_JOB, value: "$MACHINES"}
+              - name: JOB_INDEX
+                valueFrom:
+                  fieldRef: {fieldPath: "metadata.labels['jobset.sigs.k8s.io/job-index']"}
               resources:
                 limits: {$DEVICES}
               volumeMounts:

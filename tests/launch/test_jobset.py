@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from avc_jax.parallel import init
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ("python", "-m", "avc_jax.main", '--config.system.note=a "quoted" \\ word', "--workdir=/shared/runs/x")
 
@@ -64,3 +66,13 @@ def test_the_command_arrives_as_it_was_given_and_sizes_agree():
     job = slices["template"]["spec"]
     assert (slices["replicas"], job["parallelism"], job["completions"]) == (3, 16, 16)
     assert tuple(job["template"]["spec"]["containers"][0]["args"]) == COMMAND
+
+
+def test_every_pod_finds_its_place():
+    spec = render(*COMMAND, SLICES="2", MACHINES="3", NAME="run")["spec"]
+    variables = spec["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = {variable["name"]: variable["value"] for variable in variables if "value" in variable}
+    places = [init.find(given | {"JOB_INDEX": str(job), "JOB_COMPLETION_INDEX": str(pod)}) for job in range(2) for pod in range(3)]
+    assert [place.process for place in places] == list(range(6))
+    # The name that JobSet gives to the first pod of the first job.
+    assert {(place.count, place.coordinator.split(":")[0]) for place in places} == {(6, "run-slice-0-0.run")}
