@@ -36,7 +36,7 @@ cat <<YAML
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
 metadata:
-  name: $NAME
+  name: "$NAME"
   annotations:
     # A slice is a node pool, and each is one job's alone.
     alpha.jobset.sigs.k8s.io/exclusive-topology: cloud.google.com/gke-nodepool
@@ -77,7 +77,7 @@ spec:
               args: [$(quoted "$@")]
               # What avc_jax/parallel/init.py looks for, besides Kubernetes' own JOB_COMPLETION_INDEX.
               env:
-              - {name: JOBSET_NAME, value: $NAME}
+              - {name: JOBSET_NAME, value: "$NAME"}
               - {name: REPLICATED_JOB_NAME, value: slice}
               - {name: NUM_JOBS, value: "$SLICES"}
               - {name: PODS_PER_JOB, value: "$MACHINES"}
@@ -90,5 +90,5 @@ spec:
               - {name: shared, mountPath: /shared}
             volumes:
             - name: shared
-              persistentVolumeClaim: {claimName: $CLAIM}
+              persistentVolumeClaim: {claimName: "$CLAIM"}
 YAML

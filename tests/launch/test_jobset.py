@@ -72,7 +72,8 @@ def test_every_pod_finds_its_place():
     spec = render(*COMMAND, SLICES="2", MACHINES="3", NAME="run")["spec"]
     variables = spec["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["env"]
     given = {variable["name"]: variable["value"] for variable in variables if "value" in variable}
-    places = [init.find(given | {"JOB_INDEX": str(job), "JOB_COMPLETION_INDEX": str(pod)}) for job in range(2) for pod in range(3)]
+    pods = [{"JOB_INDEX": str(job), "JOB_COMPLETION_INDEX": str(pod)} for job in range(2) for pod in range(3)]
+    places = [init.find(given | pod) for pod in pods]
     assert [place.process for place in places] == list(range(6))
     # The name that JobSet gives to the first pod of the first job.
     assert {(place.count, place.coordinator.split(":")[0]) for place in places} == {(6, "run-slice-0-0.run")}
