@@ -1,6 +1,7 @@
 # make demo   sets up, renders videos, trains L3-Net on them, and ends with a report page
 # make test   sets up, checks style and types, runs every test but those of Apache Beam
 # make test-beam   sets up an environment with Apache Beam, runs the tests of records in it
+# make faults   kills, stops, fills disks and damages files, 20 times where chance decides, and prints what came of each
 # make lint   only the checks
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ RUNS ?= runs
 # A crash of one ends the run, because the tests left over would otherwise be waited for without end.
 PARALLEL ?= -n auto --dist loadfile --max-worker-restart=0
 
-.PHONY: pins demo demo_avlnet demo_cascade test quick-test test-beam lint clean
+.PHONY: pins demo demo_avlnet demo_cascade test quick-test test-beam faults lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m avc_jax.main --config=configs/demo.py --workdir=$(RUNS)/demo --config.data.root=$(RUNS)/demo_clips
@@ -46,6 +47,10 @@ quick-test: $(VENV)/installed-dev
 
 test-beam: $(BEAM_VENV)/installed
 	$(BEAM_BIN)/python -m pytest tests/data/test_records_beam.py tests/data/test_records.py tests/test_prepare.py $(PARALLEL)
+
+DRAWS ?= 20
+faults: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/faults -n auto --dist load --draws=$(DRAWS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -11,26 +11,26 @@ from absl import flags
 from avc_jax import errors
 
 
-def run(command: Callable[[], None]) -> int:
-    """Runs a command and returns its exit code; what went wrong is said on stderr."""
+def run(command: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit code, which is 0 where it gives none; what went wrong is said on stderr."""
     # TensorFlow's and Orbax's greetings would bury the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        command()
-        return 0
+        return command() or 0
     except errors.AvcError as error:
-        print(f"{'' if isinstance(error, errors.Stopped) else 'Error: '}{error}", file=sys.stderr)
+        if str(error):
+            print(f"{'' if isinstance(error, (errors.Stopped, errors.Ended)) else 'Error: '}{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return errors.Stopped.exit_code
-    except Exception:
+        return errors.exit_code(error)
+    except Exception as error:
         traceback.print_exc()
         print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
-        return errors.AvcError.exit_code
+        return errors.exit_code(error)
 
 
 def show_help(argv: list[str], module: str, values: flags.FlagValues = flags.FLAGS) -> bool:

@@ -1,7 +1,7 @@
 """The ways in which a run can end, as exceptions with exit codes.
 
 A message says what was found, what was expected, and what to do about it. `main` turns each into one line on
-stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 66 are not.
+stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 74 are not.
 """
 
 
@@ -47,6 +47,24 @@ class Stopped(AvcError):
     exit_code = 75
 
 
+class LostError(AvcError):
+    """Other processes of the run are missing, gone or stuck; starting all of them again may help."""
+
+    exit_code = 134
+
+
+class Ended(AvcError):
+    """This process ends because another one did, which has said why.
+
+    Attributes:
+      exit_code: the other's.
+    """
+
+    def __init__(self, exit_code: int, message: str = ""):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class BadMedia(Exception):
     """One file cannot give what was asked of it; the input layer quarantines the file and goes on.
 
@@ -58,3 +76,10 @@ class BadMedia(Exception):
     def __init__(self, kind: str, detail: str):
         super().__init__(detail)
         self.kind = kind
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code with which a command ends for an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return Stopped.exit_code
+    return error.exit_code if isinstance(error, AvcError) else AvcError.exit_code

@@ -193,7 +193,7 @@ def load_state(folder: Path, flag: str) -> tuple[ml_collections.ConfigDict, Syst
 
 
 def _on_one_device(shapes):
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
 
 

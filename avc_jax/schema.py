@@ -153,11 +153,20 @@ _TRAIN = dict(
     profile_at=Key(-1, "Step at which to record a profile; -1: never.", low=-1, high=10**9, free=True),
     profile_steps=Key(5, "Steps in the profile.", low=1, high=1000, free=True),
     compilation_cache=Key(True, "Keep compiled programs on disk, so that a restart does not compile again.", free=True),
+    watchdog_s=Key(1800, "Seconds without a step, or a batch of an evaluation, after which the stacks of all threads are printed "
+                   "and the run ends with exit code 134; 0: never.", low=0, high=10**6, free=True),
 )
 
 _MESH = dict(
     data=Key(-1, "Devices along the data axis; -1: all that are left.", low=-1, high=10**6, free=True),
     fsdp=Key(1, "Devices along the axis that parameters are sharded over.", low=1, high=10**6, free=True),
+)
+
+_PROCESSES = dict(
+    roll_call_s=Key(300, "Seconds that processes of a run wait at its start until all of them are there.", low=1, high=10**5,
+                    free=True),
+    heartbeat_s=Key(100, "Seconds of silence after which JAX takes a process for dead and ends the others.", low=5, high=10**5,
+                    free=True),
 )
 
 _EVALUATE = dict(
@@ -289,8 +298,8 @@ _PICTURES = dict(
 )
 
 SECTIONS = dict(data=_DATA, audio=_AUDIO, augment=_AUGMENT, init=_INIT, optimizer=_OPTIMIZER, train=_TRAIN, mesh=_MESH,
-                 evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING, probe=_PROBE,
-                 baselines=_BASELINES, retrieval=_RETRIEVAL, dimensions=_DIMENSIONS, pictures=_PICTURES)
+                 processes=_PROCESSES, evaluate=_EVALUATE, evaluators=_EVALUATORS, transfer=_TRANSFER, clustering=_CLUSTERING,
+                 probe=_PROBE, baselines=_BASELINES, retrieval=_RETRIEVAL, dimensions=_DIMENSIONS, pictures=_PICTURES)
 
 
 def schema(system: str) -> dict[str, dict[str, Key]]:

@@ -7,7 +7,8 @@ def test_exit_codes_are_those_of_the_documentation():
     assert {name: kind.exit_code for name, kind in vars(errors).items()
             if isinstance(kind, type) and issubclass(kind, errors.AvcError)} == {
         "AvcError": 70, "ConfigError": 64, "DataError": 65, "MissingInputError": 66, "DivergedError": 70, "CannotWriteError": 74,
-        "Stopped": 75}
+        "Stopped": 75, "LostError": 134, "Ended": 70}
+    assert errors.Ended(65).exit_code == 65
 
 
 def test_bad_media_is_no_end_of_the_run():

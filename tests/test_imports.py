@@ -21,7 +21,7 @@ def run(code: str) -> str:
                                     "avc_jax.search.__main__", "avc_jax.search.index", "avc_jax.search.nearest",
                                     "avc_jax.datasets", "avc_jax.datasets.manifest", "avc_jax.export",
                                     "avc_jax.convert", "avc_jax.published.read", "avc_jax.published.table",
-                                    "avc_jax.data.narrated"])
+                                    "avc_jax.data.narrated", "avc_jax.main", "avc_jax.train.watchdog"])
 def test_import_loads_neither_jax_nor_tensorflow_nor_beam(module):
     heavy = {"jax", "tensorflow", "flax", "orbax", "apache_beam"}
     assert run(f"import sys, {module}; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"

@@ -1,9 +1,11 @@
 """The ledger of files that cannot be used, and the budget of how many may be."""
 
 import collections
+import contextlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from avc_jax import errors
@@ -16,15 +18,17 @@ class Quarantine:
     damaged at another: if the ledger kept it out, the order in which threads met it would change the samples.
     """
 
-    def __init__(self, ledger: Path | None, num_files: int, budget: float, *, setting: str = "config.data.quarantine_budget"):
+    def __init__(self, ledger: Path | None, num_files: int, budget: float, *, setting: str = "config.data.quarantine_budget",
+                 tell: Callable[[str, str, str], None] | None = None):
         """
         Args:
           ledger: the file to append to; None keeps the list in memory.
           num_files: how many files there are in all.
           budget: share of them that may be bad. One bad file is always allowed, unless the budget is 0.
           setting: what the user calls the budget.
+          tell: called with (path, kind, reason) of each new bad file, where another process of the run keeps the ledger.
         """
-        self._ledger, self._lock = ledger, threading.Lock()
+        self._ledger, self._lock, self._tell = ledger, threading.Lock(), tell
         self._num_files, self._setting = num_files, setting
         self._allowed = max(1, int(budget * num_files + 1e-6)) if budget > 0 else 0
         self.reasons: dict[str, tuple[str, str]] = {}
@@ -49,7 +53,14 @@ class Quarantine:
             if path not in self.reasons:
                 self.reasons[path] = (error.kind, str(error))
                 self._append(path)
+                if self._tell is not None:
+                    self._tell(path, error.kind, str(error))
         self.check()
+
+    def hear(self, path: str, kind: str, reason: str) -> None:
+        """Records a bad file that another process of the run has met; what that leads to, the next `check` raises."""
+        with contextlib.suppress(errors.AvcError):
+            self.add(path, errors.BadMedia(kind, reason))
 
     def _append(self, path: str) -> None:
         if self._ledger is None:
@@ -66,10 +77,10 @@ class Quarantine:
 
     def check(self) -> None:
         """Raises DataError, with the commonest reasons and an example of each, if too many files are bad."""
+        if len(self.reasons) <= self._allowed:
+            return
         with self._lock:
             reasons = dict(self.reasons)
-        if len(reasons) <= self._allowed:
-            return
         kinds = collections.Counter(kind for kind, _ in reasons.values())
         lines = []
         for kind, count in kinds.most_common(5):

@@ -48,7 +48,8 @@ class Setting:
       quarantine: where bad files go.
       folder: the work directory; an evaluator may leave arrays for the page there.
       say: prints a line of progress.
-      pulse: to be called now and then; raises Stopped when a signal came.
+      pulse: to be called now and then, equally often in every process; raises Stopped when a signal came.
+      wait: to be called in waits that differ between processes.
     """
 
     config: ml_collections.ConfigDict
@@ -60,6 +61,7 @@ class Setting:
     folder: Path
     say: Callable[[str], None]
     pulse: Callable[[], None]
+    wait: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)

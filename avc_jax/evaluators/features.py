@@ -196,10 +196,11 @@ class Features:
         size = self._batch_size // processes
         steps = max(1, math.ceil(math.ceil(count / processes) * rows / size))  # one at least, which tells the widths
         feed = Feed(_batches(stream, shapes, size, steps), meshes.batch_sharding(setting.mesh),
-                    on_wait=setting.pulse)
+                    on_wait=setting.wait)
         function, parts, shown = self._function(kind), [], time.monotonic()
         try:
             for number, batch in enumerate(feed, start=1):
+                setting.pulse()
                 parts.append(jax.device_get(function(network.variables, batch)))
                 if time.monotonic() - shown > _SAY_EVERY_S:
                     shown = time.monotonic()

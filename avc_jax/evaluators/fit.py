@@ -60,10 +60,11 @@ def fit(what: str, objective: Objective, optimizer: optax.GradientTransformation
     state = jax.jit(start, out_shardings=shardings)(given)
     step = steps.jit_step(steps.make_step(objective, optimizer, seed=seed, accumulate=accumulate), setting.mesh, shardings)
     recent: collections.deque = collections.deque(maxlen=_RECENT)
-    feed = Feed(batches, meshes.batch_sharding(setting.mesh), on_wait=setting.pulse)
+    feed = Feed(batches, meshes.batch_sharding(setting.mesh), on_wait=setting.wait)
     shown = time.monotonic()
     try:
         for number in range(1, num_steps + 1):
+            setting.pulse()
             state, metrics = step(state, next(feed))
             recent.append(metrics)
             steps.wait_for_devices(recent)

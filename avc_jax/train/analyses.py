@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
 from avc_jax import __version__, evaluators
 from avc_jax import config as configs
 from avc_jax.evaluators import base
@@ -19,7 +17,7 @@ from avc_jax.train.run import Run
 from avc_jax.train.state import State
 
 # What cannot change the answers of a network that is given.
-_OTHER_SECTIONS = ("train", "optimizer", "augment", "mesh", "evaluators")
+_OTHER_SECTIONS = ("train", "optimizer", "augment", "mesh", "processes", "evaluators")
 
 
 class Analyses:
@@ -33,7 +31,8 @@ class Analyses:
         self._run = run
         self._setting = base.Setting(
             config=run.config, system=run.system, mesh=run.mesh, train=run.trained_on, heldout=run.heldout,
-            quarantine=run.quarantine, folder=run.workdir.path, say=run.progress.say, pulse=run.guard.raise_if_stopped)
+            quarantine=run.quarantine, folder=run.workdir.path, say=run.progress.say, pulse=run.guard.raise_if_stopped,
+            wait=run.guard.raise_while_waiting)
         self._features = Features(self._setting)
         self._evaluators = evaluators.make(self._setting, self._features)
         self._skipped: set[str] = set()
@@ -66,7 +65,7 @@ class Analyses:
         """
         due = [name for name in self._evaluators if last or self._run.config.evaluators[name] == "every"]
         asked = [name for name in due if not self._is_missing(name)]
-        if last and jax.process_index() == 0:
+        if last:
             for name in due:
                 if name not in asked and name not in self._before:
                     self._run.workdir.update_evaluation(name, {"note": f"Not asked: {self._evaluators[name].missing()}."})
@@ -87,7 +86,7 @@ class Analyses:
         self._run.progress.say(f"{name} at step {trained.step}, {time.monotonic() - began:.0f} s:")
         for row in rows:
             self._run.progress.say(f"  {in_words(row)}")
-        if jax.process_index() != 0:
+        if not self._run.is_first:
             return
         if writer is not None:
             writer.write_scalars(trained.step, {f"evaluate/{name}/{key}": value for key, value in scalars(answer).items()})

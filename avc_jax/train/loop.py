@@ -33,7 +33,7 @@ def train(run: Run) -> None:
     if state is not None:
         run.progress.say(f"Resuming at step {int(state.step)}.")
     state = run.initial_state() if state is None else state
-    writer = make_writer(run.workdir.path, int(state.step))
+    writer = make_writer(run.workdir.path if run.is_first else None, int(state.step))
     try:
         if int(state.step) < run.config.train.steps:
             state = _train_steps(run, state, writer)
@@ -45,7 +45,7 @@ def train(run: Run) -> None:
 def _train_steps(run: Run, state: State, writer) -> State:
     """Runs the steps that are left. When asked to stop, saves the last whole step and raises Stopped."""
     config, start = run.config, int(state.step)
-    feed = Feed(_batches(run, start), meshes.batch_sharding(run.mesh), on_wait=run.guard.raise_if_stopped)
+    feed = Feed(_batches(run, start), meshes.batch_sharding(run.mesh), on_wait=run.guard.raise_while_waiting)
     window, profile = _Window(run, feed, writer), _Profile(run)
     try:
         step_fn = _compile(run)
@@ -55,6 +55,7 @@ def _train_steps(run: Run, state: State, writer) -> State:
             profile.step(step)
             state, metrics = step_fn(state, batch)
             window.add(metrics)
+            run.quarantine.check()  # of what other processes met
             if step % config.train.log_every == 0 or step == config.train.steps:
                 window.log(step, state)
             if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
@@ -113,7 +114,7 @@ class _Profile:
 
     def step(self, step: int) -> None:
         """Opens or closes the window, before the step."""
-        if step == self._first:
+        if step == self._first and self._run.is_first:
             jax.profiler.start_trace(str(self._run.workdir.path / "profile"))
             self._open = True
         elif step == self._first + self._count:

@@ -11,16 +11,19 @@ class Progress:
     On a terminal the line is rewritten in place; elsewhere each report is a line of its own.
     """
 
-    def __init__(self, steps: int, pairs_per_step: int, *, stream: TextIO | None = None, clock=time.monotonic):
+    def __init__(self, steps: int, pairs_per_step: int, *, stream: TextIO | None = None, silent: bool = False,
+                 clock=time.monotonic):
         """
         Args:
           steps: the last step.
           pairs_per_step: pairs scored by one step.
           stream: where lines go; stderr by default.
+          silent: nothing is printed, as in processes that another one speaks for.
           clock: seconds.
         """
         self._steps, self.pairs_per_step, self._clock = steps, pairs_per_step, clock
         self._stream = stream or sys.stderr
+        self._silent = silent
         self._tty = self._stream.isatty()
         self._done = 0
         self._since = clock()
@@ -43,13 +46,16 @@ class Progress:
         parts += [f"{values['steps_per_s']:.2f} steps/s", f"{values['pairs_per_s']:.0f} pairs/s",
                   f"data wait {100 * values['data_wait']:.0f}%", f"left {_clock_text(left)}"]
         line = "  ".join(parts)
-        self._stream.write(f"\r\x1b[K{line}" if self._tty else line + "\n")
-        self._stream.flush()
+        self._write(f"\r\x1b[K{line}" if self._tty else line + "\n")
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
-        self._stream.write(("\r\x1b[K" if self._tty else "") + text + "\n")
-        self._stream.flush()
+        self._write(("\r\x1b[K" if self._tty else "") + text + "\n")
+
+    def _write(self, text: str) -> None:
+        if not self._silent:
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def _clock_text(seconds: float) -> str:

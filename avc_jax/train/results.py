@@ -29,7 +29,7 @@ def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None
     """
     if run.evaluator is not None and (last or run.config.evaluators.avc == "every"):
         _evaluate_pairs(run, run.evaluator, state, writer, last)
-    elif last and run.no_pairs and run.config.evaluators.avc != "off" and jax.process_index() == 0:
+    elif last and run.no_pairs and run.config.evaluators.avc != "off":
         _note_for_page(run, run.no_pairs)
     run.analyses.ask(state, writer, last=last)
 
@@ -62,7 +62,7 @@ def _evaluate_pairs(run: Run, evaluator: avc.AVC, state: State, writer, last: bo
         f"(95% {result['ci95'][0]:.3f} to {result['ci95'][1]:.3f}) on {result['clips']} clips, "
         f"chance 0.5; {time.monotonic() - began:.0f} s.")
     kept = _pairs_untrained(run, evaluator, on_batch) if last else {"untrained": None}
-    if jax.process_index() != 0:
+    if not run.is_first:
         return
     if writer is not None:
         writer.write_scalars(step, {"evaluate/avc/accuracy": result["accuracy"], "evaluate/avc/low": result["ci95"][0],
@@ -94,10 +94,10 @@ def conclude(run: Run, state: State, writer) -> None:
     run.progress.say(f"Done at step {int(state.step)}. The report: {publish(run, state)}")
 
 
-def publish(run: Run, state: State) -> Path:
-    """Brings results.json and the page up to a state; returns the page."""
+def publish(run: Run, state: State) -> Path | None:
+    """Brings results.json and the page up to a state; returns the page, which only the first process writes."""
     write_facts(run, state)
-    return report.write(run.workdir.path)
+    return report.write(run.workdir.path) if run.is_first else None
 
 
 def evaluate_checkpoint(run: Run) -> None:

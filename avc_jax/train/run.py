@@ -50,7 +50,10 @@ class Run:
         self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp)
         if config.train.compilation_cache:
             _keep_compiled_programs()
-        self.quarantine = Quarantine(workdir.path / "quarantine.jsonl", self.source.num_files, config.data.quarantine_budget)
+        self.is_first = guard.peers.process == 0  # who alone writes, but for the arrays of checkpoints, and speaks
+        self.quarantine = Quarantine(workdir.path / "quarantine.jsonl" if self.is_first else None, self.source.num_files,
+                                     config.data.quarantine_budget, tell=None if self.is_first else guard.peers.tell_bad)
+        guard.peers.on_bad = self.quarantine.hear
         self.form = make_format(config)
         self.system = systems.make(config)
         self.optimizer, self.schedule = optimizers.make_optimizer(config), optimizers.make_schedule(config)
@@ -62,7 +65,8 @@ class Run:
         initial.check_patterns(config, {"params": shapes.params, **shapes.collections})
         self._draw_state = jax.jit(init, out_shardings=self.shardings)
         self.objective = optimizers.freeze(self.system, config)
-        self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1))
+        self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1),
+                                 silent=not self.is_first)
         self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)
 
     def close(self) -> None:
@@ -83,8 +87,7 @@ class Run:
                 state = jax.device_put(state, self.shardings)
                 kept.save(state)
                 kept.wait()
-                if jax.process_index() == 0:
-                    self.workdir.update_results(init=facts)
+                self.workdir.update_results(init=facts)
                 for line in initial.in_words(facts):
                     self.progress.say(line)
         return state
@@ -103,8 +106,9 @@ class Run:
                                      "(config.data.pairs_per_visit x processes).")
         devices = self.mesh.devices.reshape(-1)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.template.params))
-        self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}, "
-                          f"mesh {dict(self.mesh.shape)}.")
+        shared = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}"
+                          f"{shared}, mesh {dict(self.mesh.shape)}.")
         self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
                           f"training on {config.data.split}.")
         for note in self.source.notes:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 
 class State(flax.struct.PyTreeNode):
@@ -44,10 +45,20 @@ def inference_variables(state: State) -> dict:
 
 
 def params_sha256(params) -> str:
-    """Digest of a pytree of arrays: paths, dtypes, shapes and bytes, in the order of the paths."""
+    """Digest of a pytree of arrays: paths, dtypes, shapes and bytes, in the order of the paths.
+
+    Every process has to ask, as each may hold a part.
+    """
     digest = hashlib.sha256()
     for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)):
-        array = np.asarray(leaf)
+        array = _whole(leaf)
         digest.update(f"{path} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _whole(leaf) -> np.ndarray:
+    """An array, gathered from all processes where no one of them has it."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)

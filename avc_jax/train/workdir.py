@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ from avc_jax import errors
 _NETWORK_SECTIONS = ("config.system.", "config.audio.", "config.data.frame", "config.data.window")
 
 
+_SHOWN_S = 60.0  # A network file system may show a new file to other machines only after a while.
+
+
 class Workdir:
     """One run's folder. Holds a lock while open, so that two runs cannot write into each other."""
 
-    def __init__(self, path: str, *, flag: str = "--workdir"):
+    def __init__(self, path: str, *, flag: str = "--workdir", owned: bool = True):
         """
         Args:
           path: of the folder, made if it does not exist.
           flag: what the user calls it.
+          owned: whether this is the process of its run that takes the lock and writes; in others, `write` does nothing.
 
         Raises:
           CannotWriteError: the folder cannot be made or written.
@@ -28,7 +34,11 @@ class Workdir:
         """
         if not path:
             raise errors.ConfigError(f"{flag} is missing: name a folder to write to.")
-        self.path = Path(path).absolute()
+        self.path, self._owned = Path(path).absolute(), owned
+        if owned:
+            self._take(path, flag)
+
+    def _take(self, path: str, flag: str) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, held until close
@@ -46,23 +56,37 @@ class Workdir:
         self._lock.flush()
 
     def close(self) -> None:
-        self._lock.close()
+        if self._owned:
+            self._lock.close()
 
     def claim(self, config, clips_sha256: str) -> None:
-        """Records config and clips of a new run, or checks that they are those of the run that is resumed.
+        """Records config and clips of a new run, or checks that they are those of the run that is resumed. Once the owner has
+        done so, the other processes of a run check that they see the same.
 
         Raises:
           ConfigError: with a line for each key that may not change and did.
         """
+        if not self._owned:
+            self._wait_for_claim()
         old, data = self.read("config.json"), self.read("data.json")
         lines = configs.differences(old, config) if old else []
         if data and data.get("clips_sha256") != clips_sha256:
-            lines.append("the videos: files or splits were added, removed or renamed since the run began")
+            lines.append("the videos: files or splits were added, removed or renamed since the run began" if self._owned else
+                         f"the videos: {socket.gethostname()} has others than process 0")
         if lines:
             raise errors.ConfigError(f"--workdir={self.path} belongs to a run with another config:\n  " + "\n  ".join(lines)
                                      + "\nName a new workdir, or put these back to resume.")
         self.write("config.json", configs.to_dict(config))
         self.write("data.json", {"clips_sha256": clips_sha256})
+
+    def _wait_for_claim(self) -> None:
+        """Raises ConfigError if this folder is not the one that the owner has claimed."""
+        until = time.monotonic() + _SHOWN_S
+        while not (self.path / "data.json").exists():
+            if time.monotonic() > until:
+                raise errors.ConfigError(f"--workdir={self.path} is not the same folder on {socket.gethostname()} as for process "
+                                         "0: name one on storage that all machines share.")
+            time.sleep(0.1)
 
     def check_network(self, config) -> None:
         """Raises ConfigError unless the config describes the network that this folder's checkpoints are of."""
@@ -80,7 +104,9 @@ class Workdir:
         return read_json(self.path / name)
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file so that a reader sees the old or the new one, never half of it."""
+        """Writes a JSON file so that a reader sees the old or the new one, never half of it; only the owner does."""
+        if not self._owned:
+            return
         temporary = self.path / f".{name}.tmp"
         try:
             temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -63,11 +63,13 @@ def average(steps: list[Metrics]) -> dict[str, float]:
     return {name: float(mean.compute()) for name, mean in merged.items() if mean.count}
 
 
-def make_writer(workdir: Path, start_step: int) -> interface.MetricWriter:
-    """A writer to `workdir/metrics.jsonl` and to TensorBoard events below `workdir/tensorboard`.
+def make_writer(workdir: Path | None, start_step: int) -> interface.MetricWriter:
+    """A writer to `workdir/metrics.jsonl` and to TensorBoard events below `workdir/tensorboard`; of None, to nothing.
 
     Lines of steps after start_step are dropped first: a killed run wrote them, and the resumed run writes them again.
     """
+    if workdir is None:
+        return metric_writers.MultiWriter([])
     path = workdir / "metrics.jsonl"
     if path.exists():
         _keep_until(path, start_step)
