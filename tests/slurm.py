@@ -11,8 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DAEMONS = ("munged", "slurmctld", "slurmd")
-# The first node's name has to be one that the second finds, as it is where the processes meet.
-NODES = ("localhost", "second")
+# The first node is where the processes meet, so its name has to be one that is found; and Slurm sorts them by their names.
+NODES = (socket.gethostname(), socket.gethostname() + "x")
 
 
 def missing() -> str:
@@ -83,13 +83,14 @@ def cluster(folder: Path) -> Iterator[Cluster]:
                 ["slurmctld", "-D", "-f", str(folder / "slurm.conf")],
                 *(["slurmd", "-D", "-f", str(folder / "slurm.conf"), "-N", name] for name in NODES)]
     with contextlib.ExitStack() as stack:
+        processes = []
         for number, command in enumerate(commands):
             log = stack.enter_context(open(folder / f"{number}-{command[0]}.log", "w"))
-            process = subprocess.Popen(command, env=running.environment, stdout=log, stderr=subprocess.STDOUT)
-            stack.callback(_end, process)
+            processes.append(subprocess.Popen(command, env=running.environment, stdout=log, stderr=subprocess.STDOUT))
+            stack.callback(_end, processes[-1])
         end = time.monotonic() + 60
         while _states(running) != ["idle"] * len(NODES):
-            assert time.monotonic() < end, running.logs()
+            assert time.monotonic() < end and all(process.poll() is None for process in processes), running.logs()
             time.sleep(0.2)
         yield running
         running.ask("scancel", "--user=root")
@@ -114,10 +115,10 @@ def _write_settings(folder: Path) -> None:
     (folder / "key").write_bytes(os.urandom(1024))
     (folder / "key").chmod(0o400)
     (folder / "state").mkdir()
-    host, ports = socket.gethostname(), _free_ports(1 + len(NODES))
+    ports = _free_ports(1 + len(NODES))
     settings = {
         "ClusterName": "test",
-        "SlurmctldHost": f"{host}(127.0.0.1)",
+        "SlurmctldHost": f"{NODES[0]}(127.0.0.1)",
         "SlurmctldPort": ports[0],
         "SlurmctldPidFile": folder / "slurmctld.pid",
         "StateSaveLocation": folder / "state",
@@ -134,8 +135,8 @@ def _write_settings(folder: Path) -> None:
         "SchedulerParameters": "sched_interval=1,bf_interval=1",
     }
     lines = [f"{name}={value}" for name, value in settings.items()]
-    lines += [f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
-              for name, port in zip(NODES, ports[1:], strict=True)]
+    lines.append(f"NodeName={','.join(NODES)} NodeHostname={NODES[0]} NodeAddr=127.0.0.1 CPUs=1 "
+                 f"Port=[{','.join(map(str, ports[1:]))}]")
     lines.append("PartitionName=test Nodes=ALL Default=YES State=UP")
     (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
 

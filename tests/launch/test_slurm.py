@@ -42,7 +42,7 @@ def test_a_process_on_each_node(cluster, tmp_path):
     job = cluster.finish(cluster.submit(tmp_path / "log", *bash(script)))
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "0")
     printed = (tmp_path / "log").read_text()
-    assert "process 0 of 2 on localhost" in printed and "process 1 of 2 on second" in printed
+    assert f"process 0 of 2 on {slurm.NODES[0]}\n" in printed and f"process 1 of 2 on {slurm.NODES[1]}\n" in printed
 
 
 @pytest.mark.parametrize(("first", "other"), [(74, 134), (64, 64), (1, 137)])
