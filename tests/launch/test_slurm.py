@@ -58,7 +58,7 @@ def test_a_lost_process_brings_the_job_back_until_there_were_too_many(cluster, t
 
 
 # As a preempting Slurm does; as at the time limit, and as a user does who names the script.
-@pytest.mark.parametrize("to", [(), ("--batch",), ("--full",)], ids=["processes", "script", "all"])
+@pytest.mark.parametrize("to", [(), ("--batch",)], ids=["processes", "script"])
 def test_a_signal_lets_every_process_save_and_brings_the_job_back(cluster, tmp_path, to):
     saved = f"{tmp_path}/saved.$SLURM_PROCID"
     script = f"test -e {saved} && exit 0; trap 'sleep 1; touch {saved}; exit 75' TERM; echo ready; sleep 60 & wait; exit 70"
