@@ -108,7 +108,7 @@ def gather(host: str, port: int, count: int, hello: Message, limit_s: float, on_
         selector.register(server, selectors.EVENT_READ)
         present: dict[int, socket.socket] = {}
         said: dict[socket.socket, bytes] = {}
-        while len(present) < count - 1:
+        while len(present) < count - 1 or selector.select(0):  # what has come may be that one has left again
             try:
                 on_wait()
                 if time.monotonic() > until:

@@ -51,9 +51,7 @@ def test_the_first_failure_is_the_exit_code(ending, code):
 
 
 def test_who_does_not_end_with_the_others_is_killed():
-    began = time.monotonic()
     assert run("if process: sys.exit(7)\nsignal.pause()")[0] == 7
-    assert time.monotonic() - began < 40
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -17,7 +17,11 @@ from avc_jax.parallel.peers import Peers
 
 def connected(count: int) -> list[Peers]:
     """Peers of `count` processes, all of them in this one."""
-    pairs = {process: socket.socketpair() for process in range(1, count)}
+    pairs = {}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for process in range(1, count):
+            there = socket.create_connection(server.getsockname())
+            pairs[process] = server.accept()[0], there
     hub = Peers(0, count, Line({process: pair[0] for process, pair in pairs.items()}))
     return [hub, *(Peers(process, count, Line({0: pair[1]})) for process, pair in pairs.items())]
 
@@ -148,7 +152,7 @@ def end(body: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("who", [0, 2])
 def test_one_failure_ends_all_with_its_code_and_one_message(who):
-    ends = end(f"if process == {who}: raise errors.DataError('All files are bad.')\n            time.sleep(60)")
+    ends = end(f"if process == {who}: raise errors.DataError('All files are bad.')\n        time.sleep(60)")
     assert [code for code, _ in ends] == [65, 65, 65]
     for process, (_, printed) in enumerate(ends):
         other = f"Process {who} of 3 ended with exit code 65, so process {process} ends, too."
@@ -164,7 +168,7 @@ def test_the_same_failure_everywhere_is_told_once():
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_kill_ends_the_others_at_once_and_is_worth_a_restart(who):
     began = time.monotonic()
-    ends = end(f"if process == {who}: os.kill(os.getpid(), signal.SIGKILL)\n            time.sleep(60)")
+    ends = end(f"if process == {who}: os.kill(os.getpid(), signal.SIGKILL)\n        time.sleep(60)")
     assert time.monotonic() - began < 30
     assert sorted(code for code, _ in ends) == [-9, 134, 134]
     assert sum(f"Process {who} of 3 is gone" in printed for _, printed in ends) == 2
@@ -172,9 +176,9 @@ def test_a_kill_ends_the_others_at_once_and_is_worth_a_restart(who):
 
 def test_a_failed_computation_of_all_is_blamed_on_who_is_gone():
     ends = end("class JaxRuntimeError(RuntimeError): pass\n"
-               "            if process == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
-               "            try: raise JaxRuntimeError('Connection closed by peer')\n"
-               "            except RuntimeError as error: raise errors.CannotWriteError('No checkpoint.') from error")
+               "        if process == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+               "        try: raise JaxRuntimeError('Connection closed by peer')\n"
+               "        except RuntimeError as error: raise errors.CannotWriteError('No checkpoint.') from error")
     assert [code for code, _ in ends] == [134, -9, 134]
     for process in (0, 2):
         assert f"Process 1 of 3 is gone, so process {process} ends, too." in ends[process][1]
@@ -182,21 +186,21 @@ def test_a_failed_computation_of_all_is_blamed_on_who_is_gone():
 
 
 def test_a_failed_computation_without_a_death_is_told_and_worth_a_restart():
-    ends = end("class JaxRuntimeError(RuntimeError): pass\n            raise JaxRuntimeError('Connection closed by peer')")
+    ends = end("class JaxRuntimeError(RuntimeError): pass\n        raise JaxRuntimeError('Connection closed by peer')")
     assert [code for code, _ in ends] == [134, 134, 134]
     assert sum("Connection closed by peer" in printed for _, printed in ends) == 1
 
 
 def test_a_defect_is_a_defect_also_of_several():
-    ends = end("if process == 1: 1 / 0\n            time.sleep(60)")
+    ends = end("if process == 1: 1 / 0\n        time.sleep(60)")
     assert [code for code, _ in ends] == [70, 70, 70]
     assert "ZeroDivisionError" in ends[1][1] and "Traceback" not in ends[0][1]
 
 
 def test_a_stop_is_told_by_process_0_alone():
     ends = end("peers.tell_of('SIGTERM' if process == 1 else None)\n"
-               "            while not (reason := peers.stopped(None)): time.sleep(0.01)\n"
-               "            raise errors.Stopped(reason)")
+               "        while not (reason := peers.stopped(None)): time.sleep(0.01)\n"
+               "        raise errors.Stopped(reason)")
     assert [code for code, _ in ends] == [75, 75, 75]
     assert [printed.strip() for _, printed in ends] == ["Stopped by SIGTERM to process 1.", "", ""]
 
