@@ -1,27 +1,26 @@
 #!/usr/bin/env bash
-# Runs a training command on this machine until it is done, starting it again whenever it says "resume me".
+# Runs a training command on this machine until it is done, starting it again whenever that can help (see retry.sh).
 #
 #   launch/local.sh python -m avc_jax.main --config=configs/flickr.py --workdir=runs/flickr --config.data.root=/videos
 #
-# Exit codes 75 (stopped and saved), 134 (ended by the watchdog) and deaths by a signal are tried again; 64 to 66, 70 and 74 need a person.
 # Stop it with Ctrl-C: the run saves, and this script ends with it.
 set -u
+# shellcheck source=launch/retry.sh
+. "$(dirname "$0")/retry.sh"
+[ $# -gt 0 ] || { echo "Usage: launch/local.sh COMMAND..." >&2; exit 64; }
 
-wait_s=5
+wait_s=${WAIT_S:-5}
 stopped=
-trap 'stopped=1' INT TERM
-while true; do
+child=
+trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' INT TERM
+for ((restarts = 0; ; restarts++)); do
     "$@" &
     child=$!
-    wait "$child"
+    wait_to_the_end "$child"
     code=$?
-    if [ -n "$stopped" ]; then
-        kill -TERM "$child" 2>/dev/null
-        wait "$child"
-        exit 75
-    fi
-    case "$code" in
-        75 | 134 | 137 | 139 | 143) echo "Exit code $code: starting again in $wait_s s." >&2; sleep "$wait_s" ;;
-        *) exit "$code" ;;
-    esac
+    child=
+    if [ -n "$stopped" ] || ! worth_retrying "$code" "$restarts"; then exit "$code"; fi
+    echo "Exit code $code: starting again in $wait_s s." >&2
+    sleep "$wait_s"
+    [ -z "$stopped" ] || exit "$code"
 done
