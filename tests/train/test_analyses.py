@@ -86,7 +86,8 @@ def make(source, tmp_path, monkeypatch):
         run = types.SimpleNamespace(
             config=tiny.config(**changes), system=asking.system(), mesh=meshes.make_mesh(8, 1), trained_on=source, heldout=source,
             quarantine=None, workdir=Results(tmp_path) if workdir is None else workdir,
-            progress=types.SimpleNamespace(say=said.append), guard=types.SimpleNamespace(raise_if_stopped=raise_if_stopped),
+            progress=types.SimpleNamespace(say=said.append), guard=types.SimpleNamespace(
+                raise_if_stopped=raise_if_stopped, raise_while_waiting=raise_if_stopped),
             initial_state=lambda: state(0.5, 0))
         monkeypatch.setattr(evaluators, "make", lambda setting, features: found)
         return analyses.Analyses(run), said, run.workdir
