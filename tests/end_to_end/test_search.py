@@ -166,7 +166,7 @@ def asked(features, tmp_path_factory) -> Asked:
     config.data.update(root=str(features), manifest="manifest.csv", sound="spectrogram", streams="2d", clip_choice="whole",
                        window_s=1.0)
     config.train.update(batch_size=32, steps=400, checkpoint_every=400, evaluate_every=400)
-    config.optimizer.update(lr=3e-3, schedule="cosine", weight_decay=0.0)
+    config.optimizer.update(lr=5e-3, schedule="cosine", weight_decay=0.0)
     config.evaluators.update(dict.fromkeys(config.evaluators, "off"))
     configs.check(config)
     here.run(config, base / "run")
