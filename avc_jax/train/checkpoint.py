@@ -58,8 +58,9 @@ class Checkpoints:
             except OSError as error:
                 raise errors.CannotWriteError(f"{self.folder} cannot be written: {error.strerror}.") from error
             self._remove_remains()
-        self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(),
-                                            async_options=ocp.options.AsyncOptions(timeout_secs=_LIMIT_S))
+        # Where a folder cannot be made by a thread, the others wait minutes for it.
+        options = ocp.options.AsyncOptions(timeout_secs=_LIMIT_S, create_directories_asynchronously=False)
+        self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._under_way: tuple[int, concurrent.futures.Future] | None = None
         # Kept in memory, so that all processes skip or take part in the same saves.

@@ -72,7 +72,7 @@ class Goodput:
         with self._lock:
             now = self._clock()
             spent = self._spent | {self._part: self._spent[self._part] + now - self._since}
-        return {"process": self._id, "from": self._first, "step": self.step, "wall": round(now - self._began, 3),
+        return {"process": self._id, "from": self._first, "at": self.step, "wall": round(now - self._began, 3),
                 **{part: round(seconds, 3) for part, seconds in spent.items()}}
 
     def write(self) -> None:
@@ -100,8 +100,8 @@ def add_up(processes: list[list[dict[str, Any]]]) -> dict[str, Any]:
         last = lines[-1]
         for part in MEASURED:
             total[part] += last[part]
-        if last["step"] is not None and last["step"] > resumed:
-            before = [line for line in lines if line["step"] is not None and line["step"] <= resumed]
+        if last["at"] is not None and last["at"] > resumed:
+            before = [line for line in lines if line["at"] is not None and line["at"] <= resumed]
             for part in _REDONE:
                 lost = last[part] - (before[-1][part] if before else 0.0)
                 total[part] -= lost
@@ -135,7 +135,7 @@ def _read(path: Path) -> list[list[dict[str, Any]]]:
     for line in text.splitlines():
         try:
             row = json.loads(line)
-            if all(isinstance(row[part], (int, float)) for part in (*MEASURED, "wall")) and {"from", "step"} <= row.keys():
+            if all(isinstance(row[part], (int, float)) for part in (*MEASURED, "wall")) and {"from", "at"} <= row.keys():
                 processes.setdefault(row["process"], []).append(row)
         except (ValueError, KeyError, TypeError):
             continue

@@ -7,7 +7,7 @@ import pytest
 from faults import process
 
 SMALL = "--do=limit:20000"  # enough for ledgers, not for a checkpoint
-SAVE = ("--at=avc_jax.train.checkpoint:Checkpoints.save", "--nth=2")
+SAVE = ("--at=orbax.checkpoint:AsyncCheckpointer.save", "--nth=2")  # of step 6, when that of step 3 is finished
 
 
 def command(workdir, videos, *more: str) -> tuple[str, ...]:
