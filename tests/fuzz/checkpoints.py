@@ -28,7 +28,8 @@ def _state(step: int) -> State:
     return jax.device_put(state, meshes.state_sharding(meshes.make_mesh(jax.device_count(), 1), jax.eval_shape(lambda: state)))
 
 
-def _template() -> State:
+def template() -> State:
+    """What its states look like."""
     shapes = jax.eval_shape(lambda: _state(1))
     shardings = meshes.state_sharding(meshes.make_mesh(jax.device_count(), 1), shapes)
     return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings)
@@ -60,7 +61,7 @@ def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
         shutil.copytree(scratch, keep / str(number))
     checkpoints = Checkpoints(scratch, keep=9)
     try:
-        found = checkpoints.restore_newest_valid(_template())
+        found = checkpoints.restore_newest_valid(template())
     finally:
         checkpoints.close()
     if found is None:
