@@ -1,6 +1,7 @@
 """Checkpoints with a damaged file, or one that is gone: the state of one of the steps, bit for bit, or a clear refusal."""
 
 import functools
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -27,7 +28,8 @@ def _state(step: int) -> State:
     return jax.device_put(state, meshes.state_sharding(meshes.make_mesh(jax.device_count(), 1), jax.eval_shape(lambda: state)))
 
 
-def _template() -> State:
+def template() -> State:
+    """What its states look like."""
     shapes = jax.eval_shape(lambda: _state(1))
     shardings = meshes.state_sharding(meshes.make_mesh(jax.device_count(), 1), shapes)
     return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings)
@@ -42,6 +44,7 @@ def prepare(folder: Path) -> None:
 
 
 def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
+    logging.disable(logging.CRITICAL)  # Nearly every input is complained of, by Orbax as well.
     rng = np.random.default_rng([5, number])
     files = _files(folder)
     shutil.rmtree(scratch)
@@ -58,7 +61,7 @@ def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
         shutil.copytree(scratch, keep / str(number))
     checkpoints = Checkpoints(scratch, keep=9)
     try:
-        found = checkpoints.restore_newest_valid(_template())
+        found = checkpoints.restore_newest_valid(template())
     finally:
         checkpoints.close()
     if found is None:

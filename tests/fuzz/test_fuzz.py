@@ -1,9 +1,11 @@
-"""A few of the damaged files of `make fuzz`, and those that once were a finding."""
+"""A few of the damaged files of `make fuzz`, and what was found with others."""
 
 import numpy as np
 import pytest
-from fuzz import run
+from fuzz import checkpoints, run
 from fuzz.mutate import damage
+
+from avc_jax.train.checkpoint import Checkpoints
 
 COUNTS = {"media": 150, "records": 100, "tracks": 150, "verify": 20, "manifests": 60, "checkpoints": 15}
 
@@ -31,3 +33,16 @@ def test_what_was_not_touched_is_as_it_was():
             for begin, end in found.touched:
                 other[begin:end] = data[begin:end]
             assert bytes(other) == data
+
+
+def test_checkpoint_whose_metadata_has_a_strange_key_is_set_aside(tmp_path):
+    """Orbax's manager of checkpoints ended at it, before any digest was compared."""
+    checkpoints.prepare(tmp_path)
+    path = tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    path.write_bytes(path.read_bytes().replace(b"performance_metrics", b"performance_metricz"))
+    opened = Checkpoints(tmp_path, keep=9)
+    try:
+        found = opened.restore_newest_valid(checkpoints.template())
+    finally:
+        opened.close()
+    assert found is not None and int(found.step) == 1
