@@ -88,7 +88,7 @@ def make(source, tmp_path, monkeypatch):
             quarantine=None, workdir=Results(tmp_path) if workdir is None else workdir,
             progress=types.SimpleNamespace(say=said.append), guard=types.SimpleNamespace(
                 raise_if_stopped=raise_if_stopped, raise_while_waiting=raise_if_stopped),
-            initial_state=lambda: state(0.5, 0))
+            is_first=True, initial_state=lambda: state(0.5, 0))
         monkeypatch.setattr(evaluators, "make", lambda setting, features: found)
         return analyses.Analyses(run), said, run.workdir
 
