@@ -10,9 +10,6 @@ from data.items import made
 from end_to_end import here
 
 from avc_jax import systems
-from avc_jax.nn import resnet
-from avc_jax.systems import avlnet as avlnet_
-from avc_jax.systems import spoken_objectnet
 from avc_jax.systems.base import Feature, System
 
 UNITS = 8
@@ -122,14 +119,6 @@ def test_real_videos_with_features_train_with_sound_from_their_files(small, shar
     assert found["evaluate"]["retrieval"]["trained"]["clips"] == sum(",test" in row for row in rows)
 
 
-@pytest.fixture
-def shallow(monkeypatch):
-    """Networks of a block a stage, which compile in half the time."""
-    for system in (avlnet_, spoken_objectnet):
-        monkeypatch.setattr(system, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setitem(resnet.DEPTHS, 18, ((1, 1, 1, 1), resnet.DEPTHS[18][1]))
-
-
 def avlnet(source, root, **changes):
     """A small AVLnet with features of twelve numbers."""
     small = dict(system__embedding=16, system__trunk_width=1 / 16, system__video_width=2 * made.WIDTH, data__window_s=2.0,
@@ -138,7 +127,7 @@ def avlnet(source, root, **changes):
 
 
 @pytest.mark.slow
-def test_avlnet_trains_on_published_features_with_captions(shallow, tmp_path):
+def test_avlnet_trains_on_published_features_with_captions(tmp_path):
     root = made.write_howto100m(tmp_path / "films", films=8, bands=40)
     (root / "list.csv").write_text("path,split\n" + "".join(
         f"food/{n}/film{n:07d},{'test' if n > 5 else 'train'}\n" for n in range(8)))
@@ -153,14 +142,14 @@ def test_avlnet_trains_on_published_features_with_captions(shallow, tmp_path):
 
 
 @pytest.mark.slow
-def test_avlnet_trains_on_real_videos_whose_sound_is_decoded(shallow, shared, tmp_path):
+def test_avlnet_trains_on_real_videos_whose_sound_is_decoded(shared, tmp_path):
     real_videos(shared, tmp_path)
     found, _ = run(avlnet("features", tmp_path), tmp_path / "run", 6)
     assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0
 
 
 @pytest.mark.slow
-def test_spoken_objectnet_trains_on_real_pictures_with_captions(shallow, shared, tmp_path):
+def test_spoken_objectnet_trains_on_real_pictures_with_captions(shared, tmp_path):
     config = small_run(made.config(
         "spoken_captions", shared / "data" / "image_speech_synth", system="spoken_objectnet", data__manifest="pairs.csv",
         data__split_fractions=(0.6, 0.2, 0.2), data__window_s=2.0, data__frame_size=64, data__frame_short_side=72,
