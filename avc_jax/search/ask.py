@@ -111,7 +111,8 @@ def question(network: Network, path: str, kind: str | None, at_s: float | None, 
         if not rows:
             raise errors.DataError(f"--ask={path} cannot be asked with as sound: it has none there that can be read.")
         both = network.embed_fields(fused, sounds | {name: np.repeat(value, rows, 0) for name, value in said.items()})
-        found[fused] = network.comparable(both.mean(0))
+        lengths = sounds.get("waveform_length", np.ones(rows))
+        found[fused] = network.comparable(np.average(both, axis=0, weights=np.maximum(1, lengths)))
     elif said:
         found["text"] = network.embed_fields("text", said)[0]
     if not path:
@@ -181,15 +182,23 @@ def _vector(network: Network, path: str, modality: str, at_s: float | None, on_w
         raise errors.ConfigError(f"--ask={path}: this network makes no vectors of {_TRACKS[modality]} of a media file alone; it "
                                  f"takes {takes}. See --as and --words; or index its features, and ask with its path.")
     if at_s is None:
-        (found,), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
-        rows, lost = found[1], [failure.reason for failure in failed]
+        ((times_s, rows),), failed = network.embed_files(modality, [path], on_wait, lambda file, rows: None)
+        weights, lost = _filled(path, times_s, network.steps(modality)), [failure.reason for failure in failed]
     else:
         block = windows.read_at(path, np.array([at_s]), network.steps(modality))
         rows = np.concatenate([one.values for one in network.embed(modality, [block])] or [np.zeros((0, 1), np.float32)])
-        lost = [str(error) for _, error in block.lost]
+        weights, lost = np.ones(len(rows)), [str(error) for _, error in block.lost]
     if not len(rows):
         raise errors.DataError(f"--ask={path} cannot be asked with as {modality}: {lost[0]}")
-    return network.comparable(rows.mean(0))
+    return network.comparable(np.average(rows, axis=0, weights=weights))
+
+
+def _filled(path: str, times_s: np.ndarray, steps: windows.Steps) -> np.ndarray:
+    """float64[n] up to 1: how much of each window there is in a file, as some milliseconds at the end are no half of a question."""
+    if steps.modality == "video" or not len(times_s):
+        return np.ones(len(times_s))
+    with MediaFile(path, video=False) as media:
+        return np.clip((media.span.end_s - times_s) / steps.form.window_s, 1e-3, 1.0)
 
 
 def answer(index: Index, asked: Question, directions: Sequence[tuple[str, str]], *, among: str | None = None, top: int = 10,

@@ -1,5 +1,7 @@
 """Files are ranked by their best window, and by nothing that was not asked for."""
 
+import dataclasses
+
 import media
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from PIL import Image
 from search import nets
 
 from avc_jax import errors
+from avc_jax.data import windows
+from avc_jax.data.moments import Format
 from avc_jax.search import ask
 from avc_jax.search.ask import Question
 from avc_jax.search.index import Entry, File, Store
@@ -159,3 +163,13 @@ def test_what_cannot_be_asked_with_is_told(network, videos, tmp_path):
         asked_with(network, media.quarters_video(tmp_path / "b.mp4"), "sound")
     with pytest.raises(errors.DataError, match="cannot be asked with as video"):
         asked_with(network, videos / "00.mp4", "picture", 77.0)
+
+
+def test_a_tail_of_milliseconds_is_no_window_of_a_question(tmp_path):
+    path = media.tone_video(tmp_path / "a.mp4", seconds=2.02)
+    steps = windows.Steps("audio", Format(short_side=48, size=32, window_s=1.0, rate_hz=8000), 1.0)
+    times_s = np.array([0.0, 1.0, 2.0])
+    weights = ask._filled(str(path), times_s, steps)
+    np.testing.assert_allclose(weights[:2], 1.0)
+    assert 0 < weights[2] < 0.1
+    np.testing.assert_array_equal(ask._filled(str(path), times_s, dataclasses.replace(steps, modality="video")), 1.0)
