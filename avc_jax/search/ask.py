@@ -194,7 +194,7 @@ def _vector(network: Network, path: str, modality: str, at_s: float | None, on_w
 
 
 def _filled(path: str, times_s: np.ndarray, steps: windows.Steps) -> np.ndarray:
-    """float64[n] up to 1: how much of each window there is in a file, as some milliseconds at the end are no half of a question."""
+    """float64[n] up to 1: how much of each window a file fills, as some milliseconds at its end are no half of a question."""
     if steps.modality == "video" or not len(times_s):
         return np.ones(len(times_s))
     with MediaFile(path, video=False) as media:
