@@ -24,6 +24,7 @@ def run(command: Callable[[], int | None]) -> int:
     # What Orbax fails at in its threads is raised, and told by us; their tracebacks would bury that.
     for library in ("absl", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _without_given_up_writes
     try:
         return command() or 0
     except errors.AvcError as error:
@@ -41,6 +42,12 @@ def run(command: Callable[[], int | None]) -> int:
         return errors.CannotWriteError.exit_code
     except Exception as error:
         return _defect(error)
+
+
+def _without_given_up_writes(unraisable) -> None:
+    """Writes that a failed save has given up come to an end later, and have nobody to tell; each would print a traceback."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _defect(error: Exception) -> int:

@@ -98,6 +98,7 @@ def test_time_is_shown_as_one_bar_whose_parts_add_up(full):
 
 @pytest.mark.parametrize("goodput", [None, [], {"parts": {"step": "x", "lost": None}}, {"parts": 3, "processes": "y"}])
 def test_without_a_ledger_of_time_there_is_no_bar(tmp_path, goodput):
+    make_metrics(tmp_path)
     make_results(tmp_path, goodput=goodput)
     assert "Where the time went" not in check(tmp_path).text()
 
