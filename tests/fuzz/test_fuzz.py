@@ -35,11 +35,11 @@ def test_what_was_not_touched_is_as_it_was():
             assert bytes(other) == data
 
 
-def test_checkpoint_whose_metadata_has_a_strange_key_is_set_aside(tmp_path):
+def test_checkpoint_whose_metadata_makes_no_sense_is_set_aside(tmp_path):
     """Orbax's manager of checkpoints ended at it, before any digest was compared."""
     checkpoints.prepare(tmp_path)
     path = tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
-    path.write_bytes(path.read_bytes().replace(b"performance_metrics", b"performance_metricz"))
+    path.write_text('{"init_timestamp_nsecs": "long ago", "metrics": 3}')
     opened = Checkpoints(tmp_path, keep=9)
     try:
         found = opened.restore_newest_valid(checkpoints.template())
