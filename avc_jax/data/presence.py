@@ -83,7 +83,11 @@ def _tell(text: str, now: float | None) -> None:
 
 
 class Neighbours:
-    """The files of a source, and which of them lie beside each other."""
+    """The files of a source, and which of them lie beside each other.
+
+    Attributes:
+      has_read: whether any was read; of files that never were there nobody can say that they are away.
+    """
 
     def __init__(self, root: Path, names: Iterable[str], files: Callable[[str], Sequence[Path]]):
         """
@@ -93,10 +97,11 @@ class Neighbours:
           files: name -> its files, as many for each, in the same order.
         """
         self._root, self._names, self._files = root, sorted(set(names)), files
+        self.has_read = False
 
     def why_away(self, name: str) -> str:
         """A clause on what is away, where the files of `name` are, and those beside it; else empty."""
-        beside = [self._files(one) for one in self._beside(name)]
+        beside = [self._files(one) for one in self._beside(name)] if self.has_read else []
         try:
             return decoders.call(_look, self._root, self._files(name), beside, limit_s=_LOOK_S)
         except errors.BadMedia:
@@ -119,8 +124,8 @@ def _look(root: Path, own: Sequence[Path], beside: Sequence[Sequence[Path]]) -> 
     for number, file in enumerate(own):
         if is_there(file):
             continue
-        if not root.exists():
-            return f"{root} is gone"
+        if not root.is_file() and not (root.is_dir() and any(root.iterdir())):
+            return f"{root} is gone"  # or a mount point without its mount
         if beside and not any(is_there(files[number]) for files in beside):
             return f"{file} is gone, and so are the files beside it"
     return ""
@@ -140,4 +145,6 @@ def is_there(path: Path) -> bool:
 
 def read_beside(neighbours: Neighbours, name: str, read: Callable[[], T], should_stop: Callable[[], bool] = lambda: False) -> T:
     """`patiently`, of a name among its neighbours."""
-    return patiently(read, functools.partial(neighbours.why_away, name), should_stop)
+    found = patiently(read, functools.partial(neighbours.why_away, name), should_stop)
+    neighbours.has_read = True
+    return found

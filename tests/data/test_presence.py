@@ -35,7 +35,9 @@ def folder(tmp_path):
 
 def neighbours(root):
     names = [path.relative_to(root).as_posix() for part in ("a", "b", "lone", "disk") for path in (root / part).iterdir()]
-    return presence.Neighbours(root, names, lambda name: [root / name])
+    found = presence.Neighbours(root, names, lambda name: [root / name])
+    found.has_read = True
+    return found
 
 
 @pytest.mark.parametrize(("lost", "asked", "is_away"), [
@@ -74,11 +76,21 @@ def test_folder_that_is_emptied_is_away(folder):
 def test_of_two_files_both_have_to_be_gone(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(name)
+    (tmp_path / "other").write_text("")
     beside = presence.Neighbours(tmp_path, "ab", lambda name: [tmp_path / name])
+    beside.has_read = True
     (tmp_path / "a").unlink()
     assert beside.why_away("a") == ""
     (tmp_path / "b").unlink()
     assert "beside it" in beside.why_away("a")
+
+
+def test_files_that_never_were_there_are_not_away_but_their_empty_root_is(folder):
+    beside = presence.Neighbours(folder, [f"a/{number}" for number in range(8)], lambda name: [folder / f"{name}.npz"])
+    assert beside.why_away("a/3") == ""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert "is gone" in beside.why_away("a/3")
 
 
 def test_reading_waits_for_a_folder_and_gives_the_same_then(videos, tmp_path, patience, caplog):
