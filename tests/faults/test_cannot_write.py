@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from faults import process
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--do=limit:20000"  # enough for ledgers, not for a checkpoint
 SAVE = ("--at=orbax.checkpoint:AsyncCheckpointer.save", "--nth=2")  # of step 6, when that of step 3 is finished
 

@@ -9,6 +9,7 @@ from faults import process
 EVALUATING = ("--config.evaluators.avc=every", "--config.train.evaluate_every=5", "--config.evaluate.pairs_on_page=0")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("sigterm", "during compile, first step, save, evaluation and last evaluation, one after the other")
 def test_a_run_that_is_stopped_at_every_stage_ends_where_an_unbroken_one_ends(cache, videos, unbroken, tmp_path):
     args = (*process.TRAIN, *EVALUATING, f"--workdir={tmp_path}", f"--config.data.root={videos}")
