@@ -36,11 +36,10 @@ def template() -> State:
 
 
 def prepare(folder: Path) -> None:
-    checkpoints = Checkpoints(folder, keep=9)
     for step in _STEPS:
+        checkpoints = Checkpoints(folder, keep=9)
         checkpoints.save(_state(step))
-        checkpoints.wait()
-    checkpoints.close()
+        checkpoints.close()  # when it is finished
 
 
 def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
