@@ -96,12 +96,12 @@ def _npz(key: str) -> Callable[[Path, Path, Damage], None]:
 
 
 def _captions(folder: Path, path: Path, damaged: Damage) -> None:
-    found, _ = captions.read(path, set(_VIDEOS))
+    found, *_ = captions.read(path, set(_VIDEOS))
     for one in found.values():
         assert one.start_s.shape == one.end_s.shape == (len(one.texts),) and isinstance(one.digest(), str)
     if damaged.touched is None or path.suffix == ".pkl":
         return
-    expected, _ = captions.read(folder / path.name, set(_VIDEOS))
+    expected, *_ = captions.read(folder / path.name, set(_VIDEOS))
     good = _bytes(folder / path.name)
     places = {name: [match.span() for match in re.finditer(_span(name, path.suffix), good)] for name in _VIDEOS}
     hurt = {name for name, spans in places.items()
