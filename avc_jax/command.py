@@ -1,6 +1,5 @@
 """What every command of avc_jax shares: quiet libraries, flags, and exit codes."""
 
-import errno
 import logging
 import os
 import sys
@@ -10,9 +9,6 @@ from collections.abc import Callable
 from absl import flags
 
 from avc_jax import errors
-
-# Where these are not told more precisely, they are still no defect.
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run(command: Callable[[], int | None]) -> int:
@@ -35,7 +31,7 @@ def run(command: Callable[[], int | None]) -> int:
         print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
         return errors.exit_code(error)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if errors.exit_code(error) != errors.CannotWriteError.exit_code:
             return _defect(error)
         print(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, and "
               "run the same command again.", file=sys.stderr)

@@ -4,6 +4,11 @@ A message says what was found, what was expected, and what to do about it. `main
 stderr and the exit code, so that a scheduler can act on it: 75 and 134 are worth retrying, 64 to 74 are not.
 """
 
+import errno
+
+# Where these are not told more precisely, they are still no defect.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 
 class AvcError(Exception):
     """Base of the errors that end a command with a message instead of a traceback."""
@@ -82,4 +87,6 @@ def exit_code(error: BaseException) -> int:
     """The exit code with which a command ends for an error."""
     if isinstance(error, KeyboardInterrupt):
         return Stopped.exit_code
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return CannotWriteError.exit_code
     return error.exit_code if isinstance(error, AvcError) else AvcError.exit_code

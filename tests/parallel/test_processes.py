@@ -1,8 +1,9 @@
 """Training in several real processes is the training of one: the same samples exactly, the same parameters but for rounding."""
 
+import media
 import numpy as np
 import pytest
-from end_to_end.conftest import cache, videos  # noqa: F401, fixtures
+from end_to_end.conftest import cache  # noqa: F401, fixture
 from faults import process, several
 from parallel import traced
 
@@ -11,8 +12,22 @@ from avc_jax import model
 STEPS = 20
 # Plain gradient descent in small steps: Adam makes as much of a gradient that is zero but for rounding as of any other, and with
 # batch norms over eight rows, large steps make much of how the steps before were rounded.
-ARGS = (*process.TRAIN, "--config.optimizer.name=sgd", "--config.optimizer.momentum=0", "--config.optimizer.lr=0.001",
+ARGS = (*process.TRAIN, "--config.optimizer.name=sgd", "--config.optimizer.momentum=0", "--config.optimizer.lr=0.0001",
         f"--config.train.checkpoint_every={STEPS}")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Twelve videos of noise over coloured blocks. In flat pictures neighbours are equal but for rounding, which then decides
+    whose gradient a maximum passes on: after 20 steps parameters differed by 0.008 between one device and two of a process."""
+    folder, (width, height), rate_hz, times_s = tmp_path_factory.mktemp("noise"), (64, 48), 16000, np.arange(62) / 25
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        blocks = np.kron(rng.integers(40, 216, (6, 8, 3)), np.ones((8, 8, 1), int))
+        pictures = ((blocks + rng.integers(-40, 40, (height, width, 3))).astype(np.uint8) for _ in times_s)
+        media.write(folder / f"{number:02d}.mp4", pictures=pictures, times_s=times_s.tolist(), size=(width, height),
+                    sound=0.2 * rng.standard_normal(round(2.5 * rate_hz)), rate_hz=rate_hz)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +54,7 @@ def assert_same(found, wanted) -> None:
 
     (params, samples), (wanted_params, wanted_samples) = found, wanted
     assert samples == wanted_samples
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), params, wanted_params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), params, wanted_params)
 
 
 @pytest.mark.slow
