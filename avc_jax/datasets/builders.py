@@ -98,6 +98,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
             cls.BUILDER_CONFIGS = _configs(dataset)
         super().__init_subclass__(**kwargs)
 
+    # Each kind of data set says these two; this class is no data set (skip_registration).
     def _features(self) -> dict[str, Any]:
         raise NotImplementedError
 

@@ -55,7 +55,7 @@ def is_whole(path: Path, stream: str, width: int) -> bool:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
             size = archive.getinfo(f"{KEYS[stream]}.npy").file_size - member.tell()
     except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, NotImplementedError):
-        return False
+        return False  # so it is made anew; NotImplementedError is zipfile's, of a compression that it does not know
     if len(shape) != 2:
         return False
     wanted = (MELS, shape[-1]) if stream == "spec" else (shape[0], width)

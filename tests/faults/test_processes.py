@@ -52,31 +52,31 @@ def test_both_stop_at_one_step_and_resume_exactly(cache, args, tmp_path, unbroke
     assert ("Resuming at step" in printed) == (stage != "compile") or "No step was done" in found[0].printed, printed
 
 
+def lose(cache, args, tmp_path, unbroken_by_two, victim: int, number: signal.Signals) -> process.Ended:
+    """Sends a signal to one of two processes once there is a checkpoint. The other has to end, and a restart to go on."""
+    with several.started(cache, 2, *args) as running:
+        process.wait_until(lambda: process.finished_steps(tmp_path), "checkpoint")
+        running[victim].send(number)
+        ended = running[1 - victim].end(60)
+    assert ended.code in (134, -6), ended.printed
+    newest = process.finished_steps(tmp_path)[-1]
+    assert f"Resuming at step {newest}." in resume(cache, args, tmp_path, unbroken_by_two)
+    return ended
+
+
 @pytest.mark.slow
 @pytest.mark.fault("lost_process", "killed")
 def test_a_kill_ends_the_other_at_once(cache, args, tmp_path, unbroken_by_two, draw, note):
-    victim = draw % 2
-    with several.started(cache, 2, *args) as running:
-        process.wait_until(lambda: process.finished_steps(tmp_path), "checkpoint")
-        running[victim].send(signal.SIGKILL)
-        ended = running[1 - victim].end(60)
-    assert ended.code in (134, -6), ended.printed
-    assert f"Process {victim} of 2 is gone" in ended.printed or "UNAVAILABLE" in ended.printed, ended.printed
-    assert "Resuming at step" in resume(cache, args, tmp_path, unbroken_by_two)
+    ended = lose(cache, args, tmp_path, unbroken_by_two, draw % 2, signal.SIGKILL)
+    assert f"Process {draw % 2} of 2 is gone" in ended.printed or "UNAVAILABLE" in ended.printed, ended.printed
     note(f"the other ended in {ended.seconds:.1f} s")
 
 
 @pytest.mark.slow
 @pytest.mark.fault("lost_process", "stopped (SIGSTOP)")
 def test_a_stopped_process_misses_its_heartbeat(cache, args, tmp_path, unbroken_by_two, draw, note):
-    victim = 1 - draw % 2
-    with several.started(cache, 2, *args) as running:
-        process.wait_until(lambda: process.finished_steps(tmp_path), "checkpoint")
-        running[victim].send(signal.SIGSTOP)
-        ended = running[1 - victim].end(60)
-    assert ended.code in (134, -6), ended.printed
+    ended = lose(cache, args, tmp_path, unbroken_by_two, 1 - draw % 2, signal.SIGSTOP)
     assert "heartbeat" in ended.printed or "is gone" in ended.printed, ended.printed
-    assert "Resuming at step" in resume(cache, args, tmp_path, unbroken_by_two)
     note(f"the other ended in {ended.seconds:.1f} s of a heartbeat of 10 s")
 
 
@@ -91,7 +91,7 @@ def test_a_stuck_process_is_found_by_the_watchdog_and_shown_by_its_stack(cache, 
     assert {ended.code for ended in found} <= {134, -6}, said(found)
     assert any(f"no step and no batch of an evaluation for {WATCHDOG_S} s" in ended.printed for ended in found), said(found)
     assert "inject.py" in found[victim].printed and "_happen" in found[victim].printed, said(found)
-    assert "Resuming at step" in resume(cache, args, tmp_path, unbroken_by_two)
+    assert "Resuming at step 3" in resume(cache, args, tmp_path, unbroken_by_two)
     note(f"both ended in {time.monotonic() - began:.0f} s from their start, of a limit of {WATCHDOG_S} s")
 
 

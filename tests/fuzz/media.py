@@ -56,10 +56,7 @@ def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
     good = _good(folder, name)
     damaged = damage(good.data, rng, [_good(folder, other).data for other in names[:: len(names) // 3]])
     path = scratch / name
-    path.write_bytes(damaged.data)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        (keep / f"{number}-{name}").write_bytes(damaged.data)
+    damaged.write(path, number, keep)
     try:
         found = _read(path, variant)
     except errors.BadMedia as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,13 @@ class Damage:
     data: bytes
     kind: str
     touched: tuple[tuple[int, int], ...] | None
+
+    def write(self, path: Path, number: int, keep: Path | None) -> None:
+        """Writes it, and a copy that tells the number of the input into a folder, if one is given."""
+        path.write_bytes(self.data)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{number}-{path.name}").write_bytes(self.data)
 
 
 def damage(data: bytes, rng: np.random.Generator, others: Sequence[bytes] = ()) -> Damage:

@@ -69,10 +69,7 @@ def check(folder: Path, scratch: Path, number: int, keep: Path | None) -> str:
     good = _bytes(folder / name)
     damaged = damage(good, rng, [_bytes(folder / other) for other in ("features.npz", "captions.json", "p.jpg")])
     path = scratch / name
-    path.write_bytes(damaged.data)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        (keep / f"{number}-{name}").write_bytes(damaged.data)
+    damaged.write(path, number, keep)
     try:
         _READERS[name](folder, path, damaged)
     except (errors.BadMedia, errors.DataError, errors.MissingInputError) as error:
