@@ -10,6 +10,7 @@ import math
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Goodput:
         self._part = "init"
         self._first: int | None = None
         self._earlier = _read(path) if path is not None else []
-        self._id = f"{time.time():.3f}-{os.getpid()}"
+        self._id = uuid.uuid4().hex  # not a clock and a pid: containers share pids, and clocks are coarse
         self._lock, self._closed = threading.Lock(), threading.Event()
         self.step: int | None = None
 
