@@ -17,7 +17,7 @@ def section(run: Run) -> str:
             "numbers. Training writes its first line after the first logging interval; write the report "
             "again then."
         )
-    return f'<div class="charts">{"".join(charts.line_chart(c) for c in found)}</div>{_table(run)}'
+    return f'<div class="charts">{"".join(charts.line_chart(c) for c in found)}</div>{_table(run) if run.metrics else ""}'
 
 
 def story(name: str, x: list[float], y: list[float | None], form=short) -> str:

@@ -89,6 +89,12 @@ def _train_steps(run: Run, state: State, writer) -> State:
         save_last(run, state)
         publish(run, state)
         raise errors.Stopped(f"{stopped} Saved at step {done}; the same command resumes.") from None
+    except (errors.DataError, errors.MissingInputError) as error:
+        # Nothing has to be lost for want of data. One process of several cannot save by itself, and others may have batches yet.
+        if jax.process_count() > 1 or int(state.step) == start:
+            raise
+        save_last(run, state)
+        raise type(error)(f"{error} Saved at step {int(state.step)}; the same command resumes.") from error
     except errors.CannotWriteError as error:
         raise run.emergency.save(state, error) from error
     finally:

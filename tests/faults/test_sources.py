@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import time
@@ -99,6 +100,8 @@ def test_shard_that_is_not_what_it_was_is_waited_for(cache, videos, tmp_path):
                 file.write(rng.bytes(len(content)))
         ended = running.end()
     assert ended.code == 66 and "was written to while it was in use" in ended.printed, ended.printed
+    saved = re.search(r"Saved at step (\d+); the same command resumes", ended.printed)  # what had been read ahead was trained on
+    assert saved and process.finished_steps(workdir)[-1] == int(saved[1]), ended.printed
     for path, content in shards.items():
         path.write_bytes(content)
     process.run(cache, *args, f"--workdir={workdir}")

@@ -69,6 +69,11 @@ def test_full(full):
     assert len(page.all("figure")) == 4
 
 
+def test_an_evaluation_of_a_run_that_recorded_nothing(full):
+    (full / "metrics.jsonl").write_text("")
+    assert "The numbers behind the curves" not in check(full).text()
+
+
 def test_empty_folder(tmp_path):
     said = check(tmp_path).text()
     for expected in ("No held-out accuracy yet", "No curves yet", "No pairs yet", "No config.json"):
