@@ -12,19 +12,23 @@ from avc_jax.schema import nearest
 
 Arrays = Mapping[str, np.ndarray]
 
+_MOST_ALIKE = 100  # names that differ and are compared with each other
+
 
 def strangers(arrays: Arrays, kind: Checkpoint) -> list[str]:
     """What tells by names alone that arrays are not of a kind: names that are missing, extra, or known with another shape."""
     known, found = {entry.theirs for entry in kind.entries}, set(arrays)
-    missing = [f"missing: {name}.{nearest(name, found - known)}" for name in sorted(known - found)]
-    extra = [line for name in sorted(found - known) for line in _beside(name, arrays[name], kind, known - found)]
-    return missing + extra
+    lacking, more = known - found, found - known
+    # Where nearly all differ, likeness tells nothing and takes a minute to find.
+    alike = nearest if len(lacking) + len(more) <= _MOST_ALIKE else lambda name, names: ""
+    missing = [f"missing: {name}.{alike(name, more)}" for name in sorted(lacking)]
+    return missing + [line for name in sorted(more) for line in _beside(name, arrays[name], kind, alike(name, lacking))]
 
 
-def _beside(name: str, array: np.ndarray, kind: Checkpoint, wanted: set[str]) -> list[str]:
+def _beside(name: str, array: np.ndarray, kind: Checkpoint, question: str) -> list[str]:
     shapes = [shape for pattern, shape in kind.beside.items() if fnmatchcase(name, pattern)]
     if not shapes:
-        return [f"extra: {name}, {_form(array)}.{nearest(name, wanted)}"]
+        return [f"extra: {name}, {_form(array)}.{question}"]
     if None in shapes or array.shape in shapes:
         return []
     return [f"misshapen: {name} is {_form(array)}, expected {' or '.join(str(list(shape or ())) for shape in shapes)}."]
