@@ -1,5 +1,6 @@
 """A run starts from a checkpoint as asked, to the bit, or not at all."""
 
+import dataclasses
 import json
 
 import jax
@@ -10,6 +11,7 @@ import tiny
 
 from avc_jax import config as configs
 from avc_jax import errors, model, systems
+from avc_jax.systems import base
 from avc_jax.systems.base import Feature, Objective
 from avc_jax.train import initial, patterns
 from avc_jax.train import optimizer as optimizers
@@ -177,6 +179,24 @@ def test_a_checkpoint_of_another_variant_or_system_is_named(source, monkeypatch,
     with pytest.raises(errors.ConfigError, match=r"config.system.name: checkpoint 'another', here 'l3net'"):
         started(source[0])
     assert started(source[0], init__load="audio/*")[2]["system"] == "another"
+
+
+def test_what_a_checkpoint_of_one_half_lacks_starts_anew_unless_it_is_named(source, tmp_path):
+    net = model.load(source[0])
+    half = dataclasses.replace(net, system=base.without(net.system, ("audio",)), missing_modalities=("audio",),
+                               variables={name: {"vision": tree["vision"]} for name, tree in net.variables.items()})
+    model.save(tmp_path / "half", half)
+    config, state, facts = started(tmp_path / "half")
+    own, found = by_name(state_of(config, 2).params), by_name(state.params)
+    taken = {name for name in found if name.startswith("vision/")}
+    for name, value in found.items():
+        wanted = by_name(net.variables["params"]) if name in taken else own
+        np.testing.assert_array_equal(value, wanted[name], err_msg=name)
+    assert set(found) - taken <= set(facts["new"]) and not taken & set(facts["new"]) and facts["missing"] == []
+    assert "  it has no audio half, which starts anew" in initial.in_words(facts)
+    with pytest.raises(errors.ConfigError, match=r"(?s)missing in the checkpoint: audio/.*the checkpoint has no audio half"):
+        started(tmp_path / "half", init__load="audio/*,vision/*")
+    assert started(tmp_path / "half", init__load="vision/*")[2]["loaded"] == facts["loaded"]
 
 
 def test_a_start_from_nothing_is_an_error_even_where_parts_will_do(source):
