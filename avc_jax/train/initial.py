@@ -22,7 +22,7 @@ from avc_jax.train import state as states
 from avc_jax.train.checkpoint import Checkpoints
 from avc_jax.train.state import State
 
-_FLAG = "--config.init.checkpoint"
+_FLAG = "--config.train.init_from"
 _RULES = (optax.ScaleByAdamState, optax.TraceState)
 _KIN = ("name", "variant")  # keys of the section system that say which network it is
 _EVERYTHING = ("*",)
@@ -84,20 +84,19 @@ def check_patterns(config, variables: Variables) -> None:
       config: checked.
       variables: arrays or their shapes, before the first step.
     """
-    own = config.init
-    keys = ("freeze", "load", "reinit") if own.checkpoint else ("freeze",)
+    keys = ("freeze", "load", "reinit") if config.train.init_from else ("freeze",)
     for key in keys:
-        patterns.check(f"config.init.{key}", patterns.split(own[key]), sorted(_names(variables)))
+        patterns.check(f"config.init.{key}", patterns.split(config.init[key]), sorted(_names(variables)))
 
 
 def read_origin(config) -> Origin:
-    """What config.init.checkpoint names.
+    """What config.train.init_from names.
 
     Raises:
       MissingInputError: there is no such thing.
       ConfigError: it cannot be read, or its optimizer's state is asked for and it has none.
     """
-    path, folder = config.init.checkpoint, Path(config.init.checkpoint).absolute()
+    path, folder = config.train.init_from, Path(config.train.init_from).absolute()
     if config.init.optimizer == "fresh":
         net = model.load(path, flag=_FLAG)
         return Origin(path, net.config, net.step, net.variables, missing_modalities=net.missing_modalities)
@@ -229,7 +228,7 @@ def _rule_state(opt_state):
 
 
 def start(config, state: State) -> tuple[State, dict[str, Any]]:
-    """A state that starts from config.init.checkpoint, as NumPy arrays where they were loaded, and the facts for results.json.
+    """A state that starts from config.train.init_from, as NumPy arrays where they were loaded, and the facts for results.json.
 
     Args:
       config: of this run.
@@ -253,9 +252,10 @@ def _facts(config, origin: Origin, result: Fit) -> dict[str, Any]:
     return {
         "checkpoint": str(Path(origin.path).absolute()), "step": origin.step,
         "params_sha256": states.params_sha256(origin.variables["params"]),
-        "system": origin.config.system.name, "lacks": list(origin.missing_modalities), "differences": differences(origin.config, config),
-        "optimizer": config.init.optimizer, "loaded": len(result.loaded), "new": result.new,
-        "missing": result.missing, "unexpected": result.unexpected, "other_shape": sorted(result.other_shape),
+        "system": origin.config.system.name, "lacks": list(origin.missing_modalities),
+        "differences": differences(origin.config, config), "optimizer": config.init.optimizer,
+        "loaded": len(result.loaded), "new": result.new, "missing": result.missing, "unexpected": result.unexpected,
+        "other_shape": sorted(result.other_shape),
     }
 
 

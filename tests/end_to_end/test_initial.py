@@ -17,7 +17,7 @@ def config(videos, steps: int, **changes):
 
 def test_a_run_from_a_checkpoint_resumes_and_is_evaluated_without_it(videos, tmp_path, capsys):
     first = here.run(config(videos, 6), tmp_path / "first")
-    init = dict(init__checkpoint=str(tmp_path / "first"), init__freeze="audio/*")
+    init = dict(train__init_from=str(tmp_path / "first"), init__freeze="audio/*")
     second = here.run(config(videos, 2, **init), tmp_path / "second")
     assert f"Starts from {tmp_path / 'first'}, step 6" in capsys.readouterr().err
     assert second["init"]["checkpoint"] == str(tmp_path / "first")

@@ -53,7 +53,7 @@ def source(tmp_path_factory):
 
 def started(folder, seed=2, **changes):
     """(config, state, facts) of a run that starts from a folder."""
-    config = tiny.config(init__checkpoint=str(folder), optimizer__lr=RATE, optimizer__weight_decay=0.0, **changes)
+    config = tiny.config(train__init_from=str(folder), optimizer__lr=RATE, optimizer__weight_decay=0.0, **changes)
     return config, *initial.start(config, state_of(config, seed))
 
 
@@ -125,7 +125,7 @@ def test_moments_of_another_rule_are_refused(source):
 
 
 def test_nothing_there_is_missing_input(tmp_path):
-    with pytest.raises(errors.MissingInputError, match=r"--config.init.checkpoint=.*nowhere"):
+    with pytest.raises(errors.MissingInputError, match=r"--config.train.init_from=.*nowhere"):
         started(tmp_path / "nowhere")
 
 
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_variant_or_system_is_named(source, monkeypatch,
     write_run(tmp_path / "variant", tiny.config(system__variant="openl3", system__conv_bias=True))
     with pytest.raises(errors.ConfigError, match=r"network:\n  config.system.variant: checkpoint 'openl3', here 'paper'"):
         started(tmp_path / "variant")
-    origin = initial.read_origin(tiny.config(init__checkpoint=str(source[0])))
+    origin = initial.read_origin(tiny.config(train__init_from=str(source[0])))
     origin.config.system.name = "another"
     monkeypatch.setattr(initial, "read_origin", lambda config: origin)
     with pytest.raises(errors.ConfigError, match=r"config.system.name: checkpoint 'another', here 'l3net'"):
@@ -210,7 +210,7 @@ def test_a_start_from_nothing_is_an_error_even_where_parts_will_do(source):
     ("reinit", "xyz", r"Its parts are audio/\*, fusion/\*, vision/\*"),
 ])
 def test_a_pattern_that_means_nothing_names_the_nearest(key, pattern, hint):
-    config = tiny.config(**{f"init__{key}": pattern, "init__checkpoint": "somewhere"})
+    config = tiny.config(**{f"init__{key}": pattern, "train__init_from": "somewhere"})
     with pytest.raises(errors.ConfigError, match=rf"config.init.{key}: found .*{hint}"):
         initial.check_patterns(config, tiny.variables(systems.make(config)))
 
