@@ -274,6 +274,14 @@ def test_every_golden_config_has_its_file():
     assert {path.stem for path in GOLDEN.glob("*.json")} <= names
 
 
+def test_every_key_that_readers_are_told_to_set_exists():
+    pages = [REPO / "README.md", REPO / "Makefile", *(REPO / "docs").rglob("*.md"), *(REPO / "configs").glob("*.py")]
+    told = {(page.name, *match) for page in pages for match in re.findall(r"--(?:no)?config\.(\w+)\.(\w+)", page.read_text())}
+    keys = configs.schema_of_flags() | {"section": {"key": None}}  # what README calls them
+    assert len(told) > 50
+    assert not [place for place in told if place[2] not in keys.get(place[1], {})]
+
+
 # What a resumed run may change ------------------------------------------------------------------------------------------
 
 
