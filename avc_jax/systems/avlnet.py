@@ -200,7 +200,7 @@ def make(config) -> base.System:
 
     def init(rng, batch):
         variables = dict(net.init(rng, inputs(batch)[0], train=False))
-        return variables | ({"schedule": {"step": jnp.zeros((), jnp.int32)}} if grows else {})
+        return variables | ({base.SCHEDULE: {"step": jnp.zeros((), jnp.int32)}} if grows else {})
 
     def embed(variables, batch):
         made, present = inputs(batch)
@@ -212,9 +212,9 @@ def make(config) -> base.System:
         found, new, margin = _with_sums(found, present, own.variant), dict(new), own.margin
         if grows:
             # Counted here, once for each part of a step: the loss is not told the step.
-            step = variables["schedule"]["step"]
+            step = variables[base.SCHEDULE]["step"]
             margin = losses.scheduled_margin(step // config.train.accumulate, own.margin, own.margin_growth, own.margin_every)
-            new["schedule"] = {"step": step + 1}
+            new[base.SCHEDULE] = {"step": step + 1}
         total, metrics = jnp.float32(0), {}
         for left, right in compared:
             scores = jnp.matmul(found[left], found[right].T, precision="highest")

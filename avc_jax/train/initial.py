@@ -112,7 +112,7 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
 
     Args:
       config: of this run.
-      variables: as this system draws them.
+      variables: as this system draws them; a schedule among them stays so.
       origin: the checkpoint.
 
     Raises:
@@ -121,12 +121,13 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
     _check_kin(config, origin)
     load, anew = patterns.split(config.init.load), patterns.split(config.init.reinit)
     # Of a checkpoint of one half all that there is, is that half; by name, what it lacks is asked for in vain.
-    lacking = _lacking(config, origin) if load == _EVERYTHING else set()
+    lacking = _lacking(config, origin) if origin.missing_modalities and load == _EVERYTHING else set()
 
     def wanted(name: str) -> bool:
         return patterns.matches(load, name) and not patterns.matches(anew, name) and name not in lacking
 
-    found: dict[tuple[str, str], Any] = {(collection, name): leaf for collection, tree in origin.variables.items()
+    there, here = _but_the_schedule(origin.variables), _but_the_schedule(variables)
+    found: dict[tuple[str, str], Any] = {(collection, name): leaf for collection, tree in there.items()
                                          for name, leaf in _leaves(tree) if wanted(name)}
     result = Fit([], [], [], [], {})
 
@@ -146,10 +147,14 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
         return np.asarray(other).astype(leaf.dtype)
 
     chosen = {collection: jax.tree_util.tree_map_with_path(lambda path, leaf, at=collection: choose(at, path, leaf), tree)
-              for collection, tree in variables.items()}
+              for collection, tree in here.items()}
     result.unexpected.extend(name for _, name in sorted(found))
     _check_fit(config, origin, result)
-    return chosen, result
+    return {**variables, **chosen}, result
+
+
+def _but_the_schedule(variables: Variables) -> Variables:
+    return {collection: tree for collection, tree in variables.items() if collection != base.SCHEDULE}
 
 
 def _lacking(config, origin: Origin) -> set[str]:

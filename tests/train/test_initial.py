@@ -169,6 +169,23 @@ def test_other_shapes_are_named_with_both(source):
     assert facts["other_shape"] == []
 
 
+@pytest.mark.parametrize(("growth", "then"), [(1.0, 1.5), (1.5, 1.0), (1.5, 1.5)])
+def test_a_schedule_starts_anew_whether_or_not_the_checkpoint_had_one(growth, then):
+    def stage(growth, value):
+        config = tiny.changed(configs.default("avlnet"), dict(system__trunk_width=1 / 64, system__embedding=4,
+                                                              system__video_width=4, system__margin_growth=growth))
+        shapes = base.shapes_of(systems.make(config))
+        assert ("schedule" in shapes) == (growth > 1)
+        return config, jax.tree.map(lambda leaf: np.full(leaf.shape, value, leaf.dtype), shapes)
+
+    (config, variables), (before, learned) = stage(growth, 0), stage(then, 7)
+    found, result = initial.fit(config, variables, initial.Origin("before", before, STEP, learned))
+    assert found.keys() == variables.keys()
+    for collection, tree in found.items():
+        assert {float(leaf.max()) for leaf in jax.tree.leaves(tree)} == {0.0 if collection == "schedule" else 7.0}
+    assert (result.new, result.missing, result.unexpected) == ([], [], [])
+
+
 def test_a_checkpoint_of_another_variant_or_system_is_named(source, monkeypatch, tmp_path):
     write_run(tmp_path / "variant", tiny.config(system__variant="openl3", system__conv_bias=True))
     with pytest.raises(errors.ConfigError, match=r"network:\n  config.system.variant: checkpoint 'openl3', here 'paper'"):
