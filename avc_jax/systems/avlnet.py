@@ -262,21 +262,21 @@ def _gated(theirs: str, ours: str) -> list[Entry]:
     return [*torch_linear(f"{theirs}.fc", f"{ours}/linear"), *torch_linear(f"{theirs}.cg.fc", f"{ours}/gate")]
 
 
-def _checkpoint(variant: str, embedding: int, entries: list[Entry]) -> Checkpoint:
-    """A kind that has `entries` beside what all variants have; with the padding that it was trained with."""
-    config = {"system.variant": variant, "system.embedding": embedding, "system.padding": "loudest",
-              "system.word_padding": "counted"}
+def _checkpoint(variant: str, entries: list[Entry]) -> Checkpoint:
+    """A kind that has `entries` beside what all variants have; of any size, with the padding that it was trained with."""
+    habits = {"system.padding": "loudest"} | ({"system.word_padding": "counted"} if variant != "audio_video" else {})
+    sizes = {"system.embedding": ("GU_video.fc.weight", 0), "system.video_width": ("GU_video.fc.weight", 1)}
     unit = "audio/unused_unit" if variant == "fused" else "audio/unit"
     common = [*resdavenet("DAVEnet.", "audio/trunk/"), *torch_linear("DAVEnet_projection", "audio/projection"),
               *_gated("GU_audio", unit), *_gated("GU_video", "video")]
-    return Checkpoint(config, (*common, *entries), {"*.num_batches_tracked": ()})
+    return Checkpoint({"system.variant": variant}, (*common, *entries), {"*.num_batches_tracked": ()}, habits=habits, sizes=sizes)
 
 
 _CAPTION = torch_linear("text_pooling_caption.fc", "text/words/linear")
 CHECKPOINT_KEYS = {
-    "avlnet": _checkpoint("audio_video", 4096, []),
-    "avlnet_text_tri": _checkpoint("tri", 6144, [*_CAPTION, *_gated("GU_text_captions", "text/unit")]),
-    "avlnet_text_fused": _checkpoint("fused", 4096, _CAPTION + [
+    "avlnet": _checkpoint("audio_video", []),
+    "avlnet_text_tri": _checkpoint("tri", [*_CAPTION, *_gated("GU_text_captions", "text/unit")]),
+    "avlnet_text_fused": _checkpoint("fused", _CAPTION + [
         entry for theirs, ours in (("fc_audio", "first"), ("fc_text", "second"), ("cg.fc", "gate"))
         for entry in torch_linear(f"GU_audio_text.{theirs}", f"fusion/{ours}")]),
 }
