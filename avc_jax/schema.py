@@ -142,7 +142,7 @@ _OPTIMIZER = dict(
 )
 
 _TRAIN = dict(
-    steps=Key(234375, "Steps to train for.", low=1, high=10**9, free=True),
+    steps=Key(234375, "Steps to train for; 0: none, so that what a run starts from is evaluated.", low=0, high=10**9, free=True),
     init_from=Key("", "What the network starts from, as the section init says: the workdir of a run (its newest valid "
                   "checkpoint) or a model folder; empty: it starts anew. A run that resumes does not read it again."),
     batch_size=Key(256, "Pairs per step, over all devices and hosts (shared pairing scores twice as many).",

@@ -104,7 +104,7 @@ def test_int_is_accepted_where_a_float_is_expected():
 
 
 @pytest.mark.parametrize(("path", "value"), [
-    ("train__steps", 0), ("optimizer__lr", -0.1), ("data__frame_size", 7), ("optimizer__lr", float("nan")),
+    ("train__steps", -1), ("optimizer__lr", -0.1), ("data__frame_size", 7), ("optimizer__lr", float("nan")),
     ("augment__gain", (0.9, 11.0)), ("augment__gain", (-0.1, 1.0)), ("data__quarantine_budget", 1.01), ("audio__rate_hz", 999),
     ("system__width", 0.0), ("optimizer__lr", float("inf")),
 ])
@@ -198,7 +198,7 @@ def test_flags_override_keys_of_every_kind(parse):
     (["--config.trian.steps=5"], ["config.trian.steps", "train"]),
     (["--config.train.steps=many"], ["config.train.steps: found 'many', expected int"]),
     (["--config.train.steps=1.5"], ["config.train.steps", "1.5", "int"]),
-    (["--config.train.steps=0"], ["config.train.steps: found 0, expected 1 to"]),
+    (["--config.train.steps=-1"], ["config.train.steps: found -1, expected 0 to"]),
     (["--config.augment.flip=perhaps"], ["config.augment.flip", "perhaps", "bool"]),
     (["--config.data.pairing=sharde"], ["config.data.pairing", "Did you mean shared?"]),
     (["--steps=5"], ["steps"]),
