@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from avc_jax import fields, losses
+from avc_jax import errors, fields, losses
 from avc_jax.nn import pool
 from avc_jax.nn.gated import GatedFusion, GatedUnit
 from avc_jax.nn.linear import Linear
@@ -28,6 +28,8 @@ CONFIG = dict(
     embedding=Key(4096, "Units of the common space; the paper's tri has 6144.", low=1, high=1 << 16),
     trunk_width=Key(1.0, "Factor on the channels of the network that hears.", low=1 / 64, high=8.0),
     video_width=Key(4096, "Numbers of a clip's pictures: 2048 for each stream of config.data.streams.", low=1, high=1 << 16),
+    video_zeros=Key(0, "Of these, the last so many are zeros, and config.data.streams makes the others: 2048 of a picture, which "
+                    "has no 3-D features, for a network of both streams.", low=0, high=1 << 16),
     loss=Key("mms", "mms: masked margin softmax (the paper); amm: with the adaptive mean margin of Spoken Moments; infonce: mms "
              "without a margin; nce: its denominators hold negatives alone; max_margin: HowTo100M's hinge; mil_nce.",
              choices=("mms", "amm", "infonce", "nce", "max_margin", "mil_nce")),
@@ -174,10 +176,14 @@ def make(config) -> base.System:
     """Builds the pure functions of AVLnet from a checked config.
 
     Raises:
-      ConfigError: the front end is not the one that it hears with, or a batch does not split into groups of normalisation.
+      ConfigError: the front end is not the one that it hears with, a batch does not split into groups of normalisation, or
+        nothing is left of a clip's pictures.
     """
     base.check_groups(config)
     own, net = config.system, network(config)
+    if own.video_zeros >= own.video_width:
+        raise errors.ConfigError(f"config.system.video_zeros: found {own.video_zeros}, expected less than "
+                                 f"config.system.video_width = {own.video_width}, of which it is a part.")
     texts = own.variant != "audio_video"
     grows = own.loss == "mms" and own.margin_growth > 1
     compared = (("text", "audio+video"),) if (own.variant, own.tri_loss) == ("tri", "text_to_sum") else _COMPARED[own.variant]
@@ -190,7 +196,8 @@ def make(config) -> base.System:
             level, length = fields.spectrogram(batch, config.audio, own.padding)
             made["audio"], present["audio"] = (level, length if masked else None), length > 0
         if "video" in batch:
-            made["video"], present["video"] = (batch["video"],), fields.there(batch, "video")
+            seen = jnp.pad(batch["video"], ((0, 0), (0, own.video_zeros)))
+            made["video"], present["video"] = (seen,), fields.there(batch, "video")
         if texts and "words" in batch:
             count = batch.get("words_length") if own.word_padding == "masked" else None
             present["text"] = fields.there(batch, "words") if own.word_padding == "masked" else jnp.ones(
@@ -226,7 +233,7 @@ def make(config) -> base.System:
         rows = jnp.float32(len(scores))
         return total, new, {"loss": (total * rows, rows)} | metrics
 
-    features = fields.sound(config) | fields.video(own.video_width)
+    features = fields.sound(config) | fields.video(own.video_width - own.video_zeros)
     if texts:
         features |= fields.words(config.data.max_words)
     return base.System(
@@ -264,7 +271,8 @@ def _gated(theirs: str, ours: str) -> list[Entry]:
 
 def _checkpoint(variant: str, entries: list[Entry]) -> Checkpoint:
     """A kind that has `entries` beside what all variants have; of any size, with the padding that it was trained with."""
-    habits = {"system.padding": "loudest"} | ({"system.word_padding": "counted"} if variant != "audio_video" else {})
+    habits: dict[str, Any] = {"system.padding": "loudest", "system.video_zeros": 0}
+    habits |= {"system.word_padding": "counted"} if variant != "audio_video" else {}
     sizes = {"system.embedding": ("GU_video.fc.weight", 0), "system.video_width": ("GU_video.fc.weight", 1)}
     unit = "audio/unused_unit" if variant == "fused" else "audio/unit"
     common = [*resdavenet("DAVEnet.", "audio/trunk/"), *torch_linear("DAVEnet_projection", "audio/projection"),
