@@ -36,9 +36,9 @@ demo_cascade: demo_avlnet
 	$(BIN)/python -m avc_jax.data.narrated --root=$(RUNS)/narrated_ja --language=ja --clips=1200 --seed=1
 	$(BIN)/python -m avc_jax.features --videos=$(RUNS)/narrated_ja --out=$(RUNS)/features_ja $(NARRATED_FEATURES)
 	$(BIN)/python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=$(RUNS)/demo_cascade \
-	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=$(RUNS)/demo_avlnet
+	  --config.data.root=$(RUNS)/features_ja --config.train.init_from=$(RUNS)/demo_avlnet
 	$(BIN)/python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=$(RUNS)/demo_alone \
-	  --config.data.root=$(RUNS)/features_ja --config.init.checkpoint=
+	  --config.data.root=$(RUNS)/features_ja --config.train.init_from=
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest tests $(PARALLEL)

@@ -12,10 +12,14 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from avc_jax import command, errors
+
+if TYPE_CHECKING:
+    from avc_jax.published.make import Published
 
 BESIDE = "beside.safetensors"
 
@@ -74,7 +78,7 @@ def convert(system: str, source: str, out: str, kind: str = "") -> Path:
     return Path(out).absolute()
 
 
-def publish(checkpoint: str, kind: str, out: str) -> list[str]:
+def publish(checkpoint: str, kind: str, out: str) -> "Published":
     """Writes what a model has learned as a published checkpoint, under its names and in its layouts.
 
     Args:
@@ -83,7 +87,7 @@ def publish(checkpoint: str, kind: str, out: str) -> list[str]:
       out: the file; what its name ends in says the format.
 
     Returns:
-      The patterns of names that published files of this kind may hold and this one does not.
+      What was written.
 
     Raises:
       MissingInputError: there is no such checkpoint.
@@ -103,11 +107,11 @@ def publish(checkpoint: str, kind: str, out: str) -> list[str]:
     beside, about = Path(checkpoint) / BESIDE, Path(checkpoint) / model.DESCRIPTION
     kept = load_file(beside) if beside.is_file() and read_json(about).get("source_kind") == kind else {}
     try:
-        arrays, left_out = make.unmake(net, kinds[kind], kept)
+        published = make.unmake(net, kinds[kind], kept)
     except errors.ConfigError as error:
         raise errors.ConfigError(f"--to={kind} cannot be made of {checkpoint}: {error}") from error
-    write(Path(out), arrays)
-    return left_out
+    write(Path(out), published.arrays)
+    return published
 
 
 def _check_kind(flag: str, kind: str, system: str, kinds: Mapping[str, object]) -> None:
@@ -136,10 +140,12 @@ def _run_publish() -> None:
     for flag in (_SYSTEM, _SOURCE, _KIND):
         if flag.value:
             raise errors.ConfigError(f"--{flag.name}={flag.value} is for reading a published file; --checkpoint writes one.")
-    left_out = publish(_CHECKPOINT.value, _TO.value, _OUT.value)
+    published = publish(_CHECKPOINT.value, _TO.value, _OUT.value)
     print(f"Written and read back: {_OUT.value}. It is loaded by {how_to_load(Path(_OUT.value))}.")
-    if left_out:
-        print(f"Not in it, as the reader makes them itself (strict=False in PyTorch): {', '.join(left_out)}.")
+    if published.left_out:
+        print(f"Not in it, as the reader makes them itself (strict=False in PyTorch): {', '.join(published.left_out)}.")
+    for line in published.habits:
+        print(f"Every array fits, but it was trained otherwise than others of its kind: {line}")
 
 
 def _require(*needed: tuple[flags.FlagHolder, str]) -> None:

@@ -148,7 +148,8 @@ def film_weights(film: jax.Array, hard: float, present: jax.Array | None = None)
     return jnp.where(mixed, weights, 1.0)
 
 
-def mil_nce(scores: jax.Array, present: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def mil_nce(scores: jax.Array, present: jax.Array | None = None,
+            candidates: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """MIL-NCE (Miech et al., CVPR 2020, arXiv:1912.06430): several candidates of which any may be the match.
 
     -log(sum of e^S over i's own candidates / (the same sum over row i + over column i)). The published code counts a pair's own
@@ -157,17 +158,20 @@ def mil_nce(scores: jax.Array, present: jax.Array | None = None) -> tuple[jax.Ar
     Args:
       scores: f[N, N] or f[N, N, K]: of row i and the k-th candidate of example j.
       present: see above.
+      candidates: bool[N, K], those that there are, as a film may have fewer captions than K; None: all. An example without any
+        is not present.
 
     Returns:
       (f32[] sum over examples, f32[] count of examples).
     """
     scores = scores if scores.ndim == 3 else scores[..., None]
-    present = _all_of(scores) if present is None else present
-    usable = (present[:, None] & present[None, :])[..., None]
-    rows = jnp.concatenate([scores, scores.swapaxes(0, 1)], 1).reshape(len(scores), -1)
-    allowed = jnp.broadcast_to(jnp.concatenate([usable, usable], 1), (len(scores), 2 * len(scores), scores.shape[2]))
-    own = jax.nn.logsumexp(jnp.diagonal(scores), axis=0)
-    nats = jnp.where(present, _log_sum_exp(rows, allowed.reshape(rows.shape)) - own, 0.0)
+    candidates = jnp.ones(scores.shape[1:], bool) if candidates is None else candidates
+    present = candidates.any(1) if present is None else present & candidates.any(1)
+    candidates = candidates & present[:, None]
+    usable = present[:, None, None] & candidates[None]
+    rows, allowed = (jnp.concatenate([both, both.swapaxes(0, 1)], 1).reshape(len(both), -1) for both in (scores, usable))
+    own = _log_sum_exp(jnp.diagonal(scores).T, candidates)
+    nats = jnp.where(present, _log_sum_exp(rows, allowed) - own, 0.0)
     return jnp.sum(nats), jnp.sum(present, dtype=jnp.float32)
 
 

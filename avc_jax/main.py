@@ -77,7 +77,8 @@ def _open(argv: list[str], config, guard: Guard) -> None:
             workdir = stack.enter_context(contextlib.closing(Workdir(_WORKDIR.value, owned=peers.process == 0)))
             source = sources.open_source(config)
             if _MODE.value == "train":
-                source.select(config.data.split)
+                if config.train.steps:
+                    source.select(config.data.split)
                 workdir.claim(config, source.sha256())
         guard.raise_if_stopped()
         _train_or_evaluate(config, workdir, source, guard, _typed(argv))

@@ -111,10 +111,9 @@ _AUGMENT = dict(
     gain=Key((0.9, 1.1), "Range of the factor on the whole second of sound.", low=0.0, high=10.0),
 )
 
-# Patterns are over the paths of variables; a * stands for any text, slashes included, and commas part patterns.
+# How a run starts from train.init_from. Patterns are over the paths of variables; a * stands for any text, slashes included, and
+# commas part patterns.
 _INIT = dict(
-    checkpoint=Key("", "What the network starts from: the workdir of a run (its newest valid checkpoint) or a model folder; "
-                   "empty: it starts anew. A run that resumes does not read it again."),
     load=Key("*", "Patterns of the variables to load, such as audio/*; the others start anew."),
     reinit=Key("", "Patterns of variables that start anew although config.init.load means them."),
     freeze=Key("", "Patterns of variables that training does not change (with or without a checkpoint)."),
@@ -143,7 +142,9 @@ _OPTIMIZER = dict(
 )
 
 _TRAIN = dict(
-    steps=Key(234375, "Steps to train for.", low=1, high=10**9, free=True),
+    steps=Key(234375, "Steps to train for; 0: none, so that what a run starts from is evaluated.", low=0, high=10**9, free=True),
+    init_from=Key("", "What the network starts from, as the section init says: the workdir of a run (its newest valid "
+                  "checkpoint) or a model folder; empty: it starts anew. A run that resumes does not read it again."),
     batch_size=Key(256, "Pairs per step, over all devices and hosts (shared pairing scores twice as many).",
                    low=2, high=1 << 20),
     seed=Key(0, "Seed of parameters, order and random choices.", low=0, high=2**31 - 1),

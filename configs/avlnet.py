@@ -1,7 +1,7 @@
 """AVLnet on HowTo100M, its variants with text, and their fine-tuning (arXiv:2006.09199); docs/systems/avlnet.md.
 
     python -m avc_jax.main --config=configs/avlnet.py --workdir=runs/avlnet --config.data.root=/data/howto100m
-    python -m avc_jax.main --config=configs/avlnet.py:youcook2 --workdir=runs/youcook2 --config.init.checkpoint=runs/avlnet \\
+    python -m avc_jax.main --config=configs/avlnet.py:youcook2 --workdir=runs/youcook2 --config.train.init_from=runs/avlnet \\
         --config.data.root=/data/youcook2
 
 Data: HowTo100M's published features and spectrograms, YouCook2's or MSR-VTT's pickles of clips (docs/datasets).

@@ -22,7 +22,7 @@ The variant `cascade` goes on with few clips that are narrated in another langua
     python -m avc_jax.main --config=configs/demo_avlnet.py:cascade --workdir=runs/demo_cascade --config.data.root=runs/features_ja
 
 Everything is loaded and everything trains, with a fresh optimizer, as in the paper (arXiv:2111.04823); the same command with
---config.init.checkpoint= and another workdir trains on Japanese alone, in the same number of steps. The column untrained of the
+--config.train.init_from= and another workdir trains on Japanese alone, in the same number of steps. The column untrained of the
 first is the English network asked in Japanese, without a step. Hindi: --language=hi. The features have to be of the same
 network: the same seed after --random_weights.
 Data: 1,000 clips to train on and 200 held out, of scenes that the English run did not see either.
@@ -58,7 +58,7 @@ def get_config(variant: str = ""):
     for name in ("avc", "transfer", "probe"):  # they ask what an AVLnet does not answer
         config.evaluators[name] = "off"
     if variant == "cascade":
-        config.init.checkpoint = "runs/demo_avlnet"
+        config.train.init_from = "runs/demo_avlnet"
         config.optimizer.lr = 1e-3
         config.train.steps = 200
         config.train.checkpoint_every = config.train.evaluate_every = 100

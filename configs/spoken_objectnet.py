@@ -2,9 +2,9 @@
 
     python -m avc_jax.convert --system=spoken_objectnet --source=resnet50-19c8e357.pth --out=models/resnet50
     python -m avc_jax.main --config=configs/spoken_objectnet.py --workdir=runs/places --config.data.root=/data/places \\
-        --config.init.checkpoint=models/resnet50
+        --config.train.init_from=models/resnet50
     python -m avc_jax.main --config=configs/spoken_objectnet.py:finetune --workdir=runs/son --config.data.root=/data/son \\
-        --config.init.checkpoint=runs/places
+        --config.train.init_from=runs/places
 
 Data: pictures with spoken captions (docs/datasets): Places' 400,000, Spoken ObjectNet's 48,273.
 Hardware: the published runs took 2 GPUs of 11 GB for 4 to 5 days.

@@ -104,7 +104,7 @@ def test_int_is_accepted_where_a_float_is_expected():
 
 
 @pytest.mark.parametrize(("path", "value"), [
-    ("train__steps", 0), ("optimizer__lr", -0.1), ("data__frame_size", 7), ("optimizer__lr", float("nan")),
+    ("train__steps", -1), ("optimizer__lr", -0.1), ("data__frame_size", 7), ("optimizer__lr", float("nan")),
     ("augment__gain", (0.9, 11.0)), ("augment__gain", (-0.1, 1.0)), ("data__quarantine_budget", 1.01), ("audio__rate_hz", 999),
     ("system__width", 0.0), ("optimizer__lr", float("inf")),
 ])
@@ -198,7 +198,7 @@ def test_flags_override_keys_of_every_kind(parse):
     (["--config.trian.steps=5"], ["config.trian.steps", "train"]),
     (["--config.train.steps=many"], ["config.train.steps: found 'many', expected int"]),
     (["--config.train.steps=1.5"], ["config.train.steps", "1.5", "int"]),
-    (["--config.train.steps=0"], ["config.train.steps: found 0, expected 1 to"]),
+    (["--config.train.steps=-1"], ["config.train.steps: found -1, expected 0 to"]),
     (["--config.augment.flip=perhaps"], ["config.augment.flip", "perhaps", "bool"]),
     (["--config.data.pairing=sharde"], ["config.data.pairing", "Did you mean shared?"]),
     (["--steps=5"], ["steps"]),
@@ -272,6 +272,14 @@ def test_config_file_passes_and_reads_as_it_was_committed(path, variant):
 def test_every_golden_config_has_its_file():
     names = {"_".join((path.stem, *variant)) for path, variant in FILES}
     assert {path.stem for path in GOLDEN.glob("*.json")} <= names
+
+
+def test_every_key_that_readers_are_told_to_set_exists():
+    pages = [REPO / "README.md", REPO / "Makefile", *(REPO / "docs").rglob("*.md"), *(REPO / "configs").glob("*.py")]
+    told = {(page.name, *match) for page in pages for match in re.findall(r"--(?:no)?config\.(\w+)\.(\w+)", page.read_text())}
+    keys = configs.schema_of_flags() | {"section": {"key": None}}  # what README calls them
+    assert len(told) > 50
+    assert not [place for place in told if place[2] not in keys.get(place[1], {})]
 
 
 # What a resumed run may change ------------------------------------------------------------------------------------------

@@ -152,6 +152,18 @@ def test_mil_nce_has_the_closed_forms_of_the_specification(scores, wanted):
     assert mean(losses.mil_nce(scores)) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_mil_nce_leaves_out_candidates_that_are_not_there():
+    number = np.array([3, 1, 0, 2])
+    candidates = np.arange(3) < number[:, None]
+    total, count = losses.mil_nce(np.where(candidates, 0, np.nan).astype(np.float32)[None].repeat(4, 0), candidates=candidates)
+    # Of three examples that have any, the row holds 6 candidates, and the column its own three times.
+    wanted = sum(np.log((6 + 3 * own) / own) for own in (3, 1, 2))
+    assert (float(total), float(count)) == (pytest.approx(wanted, rel=1e-6), 3)
+    absent = np.array([1, 1, 1, 0], bool)
+    total, count = losses.mil_nce(np.zeros((4, 4, 3), np.float32), absent, candidates)
+    assert (float(total), float(count)) == (pytest.approx(sum(np.log((4 + 2 * own) / own) for own in (3, 1)), rel=1e-6), 2)
+
+
 @pytest.mark.parametrize(("legacy_floor", "wanted", "of_zeros"), [(True, 1.7666667, 4.0), (False, 0.4333333, 2.0)])
 def test_triplets_have_the_closed_forms_of_the_specification(legacy_floor, wanted, of_zeros):
     assert mean(losses.semi_hard_triplet(THREE, 1.0, legacy_floor=legacy_floor)) == pytest.approx(wanted, abs=1e-6)
@@ -209,6 +221,14 @@ def test_rows_that_lack_a_modality_are_as_if_they_were_not_there(name):
     assert np.abs(np.asarray(grad)[~PRESENT]).max() == np.abs(np.asarray(grad)[:, ~PRESENT]).max() == 0
     assert float(RANKING[name](SCORES, PRESENT, everything)[1]) == float(RANKING[name](smaller, None, PRESENT)[1])
     assert float(masked) > 0
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_rows_that_lack_a_modality_may_hold_anything(name):
+    usable = PRESENT[:, None] & PRESENT
+    found = [jax.value_and_grad(lambda s: RANKING[name](s, PRESENT, np.ones(8, bool))[0])(jnp.asarray(scores))
+             for scores in (SCORES, np.where(usable, SCORES, np.nan))]
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 @pytest.mark.parametrize("name", RANKING)

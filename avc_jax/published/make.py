@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +56,7 @@ def make(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tup
     Raises:
       ConfigError: arrays do not fit; every one that does not is named.
     """
-    config = config_of(system, kind)
+    config = config_of(system, kind, arrays)
     made = base.without(systems.make(config), kind.missing)
     shapes = flatten_dict(base.shapes_of(made), sep="/")
     paths = translate.initial_paths(kind, shapes)
@@ -69,26 +71,39 @@ def make(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray]) -> tup
     return model.Model(config, made, variables, 0, kind.missing), paths
 
 
-def config_of(system: str, kind: Checkpoint):
-    """The checked config of a published checkpoint: the default with the changes of its kind."""
+def config_of(system: str, kind: Checkpoint, arrays: Mapping[str, np.ndarray] = MappingProxyType({})):
+    """The checked config of a published checkpoint: the default with the changes of its kind, and the sizes of its arrays."""
     config = configs.default(system)
-    for path, value in kind.config.items():
+    told = {path: arrays[name].shape[axis] for path, (name, axis) in kind.sizes.items()
+            if name in arrays and arrays[name].ndim > axis}
+    for path, value in {**kind.config, **kind.habits, **told}.items():
         section, key = path.split(".")
         config[section][key] = value
     configs.check(config)
     return config
 
 
-def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays of a published checkpoint, by their names, and what of it they leave open.
+class Published(NamedTuple):
+    """A published checkpoint of a model.
+
+    Attributes:
+      arrays: by their names.
+      left_out: patterns of names that such a file may hold, and for which there is nothing here.
+      habits: what the model was trained with and others of its kind were not, a line each.
+    """
+
+    arrays: dict[str, np.ndarray]
+    left_out: list[str]
+    habits: list[str]
+
+
+def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) -> Published:
+    """The published checkpoint of a model.
 
     Args:
       made: a model; it may hold more than the kind of checkpoint does.
       kind: what is asked for.
       kept: arrays that the published file held besides, where the model was made of one of this kind.
-
-    Returns:
-      name -> array, and the patterns of names that such a file may hold and for which there is nothing here.
 
     Raises:
       ConfigError: the model lacks a half, has other arrays, or computes something else from the same arrays.
@@ -96,7 +111,7 @@ def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) 
     lacking = [modality for modality in made.missing_modalities if modality not in kind.missing]
     if lacking:
         raise errors.ConfigError(f"the model has no {' and no '.join(lacking)} half, which such a file holds.")
-    wanted = _like(made.config, config_of(made.config.system.name, kind))
+    wanted = _like(made.config, kind)
     theirs, ours = base.without(systems.make(wanted), kind.missing), base.without(made.system, kind.missing)
     shapes, variables = flatten_dict(base.shapes_of(theirs), sep="/"), flatten_dict(made.variables, sep="/")
     unlike = [path for path, leaf in shapes.items() if path not in variables or variables[path].shape != leaf.shape]
@@ -104,23 +119,31 @@ def unmake(made: model.Model, kind: Checkpoint, kept: Mapping[str, np.ndarray]) 
         told = [*_differences(made.config, wanted), *([f"{len(unlike)} arrays, such as {unlike[0]}."] if unlike else [])]
         raise errors.ConfigError("\n  ".join(["the network is another one:", *told]))
     arrays = {**translate.counters(kind, made.step), **kept, **translate.to_theirs(jax.device_get(variables), kind)}
-    return arrays, [pattern for pattern in kind.beside if not any(fnmatchcase(name, pattern) for name in arrays)]
+    left_out = [pattern for pattern in kind.beside if not any(fnmatchcase(name, pattern) for name in arrays)]
+    return Published(arrays, left_out, _unlike(made.config, kind.habits))
 
 
 _NETWORK = ("system", "audio")  # the sections of the config that say what a network computes
 
 
-def _like(config, wanted):
-    """A config with the network of another, and its own lengths of inputs and precision."""
-    found = configs.from_dict(configs.to_dict(config))
+def _like(config, kind: Checkpoint):
+    """A config with the network of a kind of checkpoint, and its own sizes and habits, lengths of inputs and precision."""
+    found, wanted = configs.from_dict(configs.to_dict(config)), config_of(config.system.name, kind)
     for section in _NETWORK:
         found[section] = wanted[section]
+    for section, key in (path.split(".") for path in (*kind.sizes, *kind.habits)):
+        found[section][key] = config[section][key]
     return found
 
 
 def _differences(config, wanted) -> list[str]:
-    return [f"config.{section}.{key} is {config[section][key]!r}, expected {value!r}."
-            for section in _NETWORK for key, value in wanted[section].items() if config[section][key] != value]
+    return _unlike(config, {f"{section}.{key}": value for section in _NETWORK for key, value in wanted[section].items()})
+
+
+def _unlike(config, wanted: Mapping[str, Any]) -> list[str]:
+    """Where a config has another value than wanted, "section.key" -> value: a line each."""
+    found = {path: config[section][key] for path in wanted for section, key in [path.split(".")]}
+    return [f"config.{path} is {found[path]!r}, expected {value!r}." for path, value in wanted.items() if found[path] != value]
 
 
 def _program(system: base.System, kind: Checkpoint) -> str:

@@ -59,11 +59,14 @@ class Checkpoint:
 
     Attributes:
       config: what differs from the default config, "section.key" -> value.
+      habits: as `config`, keys that it was trained with and that no array knows of: with other values a network of ours still is
+        one of this kind.
       entries: every array that the file must hold.
       beside: what the file may hold besides, because we compute it ourselves or do without: pattern of a name -> its shape
         (None: any).
       missing: modalities of which it holds nothing; our model then has no such half.
       initial: patterns of our paths that it has no arrays for; they stay as they are initialised.
+      sizes: "section.key" -> (name of an array, axis): keys that its arrays tell, as networks of several sizes are of this kind.
     """
 
     config: Mapping[str, Any]
@@ -71,6 +74,8 @@ class Checkpoint:
     beside: Mapping[str, tuple[int, ...] | None] = dataclasses.field(default_factory=dict)
     missing: tuple[str, ...] = ()
     initial: tuple[str, ...] = ()
+    habits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sizes: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
 
 def keras_name(kind: str, place: int) -> str:

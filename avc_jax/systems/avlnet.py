@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from avc_jax import fields, losses
+from avc_jax import errors, fields, losses
 from avc_jax.nn import pool
 from avc_jax.nn.gated import GatedFusion, GatedUnit
 from avc_jax.nn.linear import Linear
@@ -28,6 +28,8 @@ CONFIG = dict(
     embedding=Key(4096, "Units of the common space; the paper's tri has 6144.", low=1, high=1 << 16),
     trunk_width=Key(1.0, "Factor on the channels of the network that hears.", low=1 / 64, high=8.0),
     video_width=Key(4096, "Numbers of a clip's pictures: 2048 for each stream of config.data.streams.", low=1, high=1 << 16),
+    video_zeros=Key(0, "Of these, the last so many are zeros, and config.data.streams makes the others: 2048 of a picture, which "
+                    "has no 3-D features, for a network of both streams.", low=0, high=1 << 16),
     loss=Key("mms", "mms: masked margin softmax (the paper); amm: with the adaptive mean margin of Spoken Moments; infonce: mms "
              "without a margin; nce: its denominators hold negatives alone; max_margin: HowTo100M's hinge; mil_nce.",
              choices=("mms", "amm", "infonce", "nce", "max_margin", "mil_nce")),
@@ -174,10 +176,14 @@ def make(config) -> base.System:
     """Builds the pure functions of AVLnet from a checked config.
 
     Raises:
-      ConfigError: the front end is not the one that it hears with, or a batch does not split into groups of normalisation.
+      ConfigError: the front end is not the one that it hears with, a batch does not split into groups of normalisation, or
+        nothing is left of a clip's pictures.
     """
     base.check_groups(config)
     own, net = config.system, network(config)
+    if own.video_zeros >= own.video_width:
+        raise errors.ConfigError(f"config.system.video_zeros: found {own.video_zeros}, expected less than "
+                                 f"config.system.video_width = {own.video_width}, of which it is a part.")
     texts = own.variant != "audio_video"
     grows = own.loss == "mms" and own.margin_growth > 1
     compared = (("text", "audio+video"),) if (own.variant, own.tri_loss) == ("tri", "text_to_sum") else _COMPARED[own.variant]
@@ -190,7 +196,8 @@ def make(config) -> base.System:
             level, length = fields.spectrogram(batch, config.audio, own.padding)
             made["audio"], present["audio"] = (level, length if masked else None), length > 0
         if "video" in batch:
-            made["video"], present["video"] = (batch["video"],), fields.there(batch, "video")
+            seen = jnp.pad(batch["video"], ((0, 0), (0, own.video_zeros)))
+            made["video"], present["video"] = (seen,), fields.there(batch, "video")
         if texts and "words" in batch:
             count = batch.get("words_length") if own.word_padding == "masked" else None
             present["text"] = fields.there(batch, "words") if own.word_padding == "masked" else jnp.ones(
@@ -200,7 +207,7 @@ def make(config) -> base.System:
 
     def init(rng, batch):
         variables = dict(net.init(rng, inputs(batch)[0], train=False))
-        return variables | ({"schedule": {"step": jnp.zeros((), jnp.int32)}} if grows else {})
+        return variables | ({base.SCHEDULE: {"step": jnp.zeros((), jnp.int32)}} if grows else {})
 
     def embed(variables, batch):
         made, present = inputs(batch)
@@ -212,9 +219,9 @@ def make(config) -> base.System:
         found, new, margin = _with_sums(found, present, own.variant), dict(new), own.margin
         if grows:
             # Counted here, once for each part of a step: the loss is not told the step.
-            step = variables["schedule"]["step"]
+            step = variables[base.SCHEDULE]["step"]
             margin = losses.scheduled_margin(step // config.train.accumulate, own.margin, own.margin_growth, own.margin_every)
-            new["schedule"] = {"step": step + 1}
+            new[base.SCHEDULE] = {"step": step + 1}
         total, metrics = jnp.float32(0), {}
         for left, right in compared:
             scores = jnp.matmul(found[left], found[right].T, precision="highest")
@@ -226,7 +233,7 @@ def make(config) -> base.System:
         rows = jnp.float32(len(scores))
         return total, new, {"loss": (total * rows, rows)} | metrics
 
-    features = fields.sound(config) | fields.video(own.video_width)
+    features = fields.sound(config) | fields.video(own.video_width - own.video_zeros)
     if texts:
         features |= fields.words(config.data.max_words)
     return base.System(
@@ -262,21 +269,22 @@ def _gated(theirs: str, ours: str) -> list[Entry]:
     return [*torch_linear(f"{theirs}.fc", f"{ours}/linear"), *torch_linear(f"{theirs}.cg.fc", f"{ours}/gate")]
 
 
-def _checkpoint(variant: str, embedding: int, entries: list[Entry]) -> Checkpoint:
-    """A kind that has `entries` beside what all variants have; with the padding that it was trained with."""
-    config = {"system.variant": variant, "system.embedding": embedding, "system.padding": "loudest",
-              "system.word_padding": "counted"}
+def _checkpoint(variant: str, entries: list[Entry]) -> Checkpoint:
+    """A kind that has `entries` beside what all variants have; of any size, with the padding that it was trained with."""
+    habits: dict[str, Any] = {"system.padding": "loudest", "system.video_zeros": 0}
+    habits |= {"system.word_padding": "counted"} if variant != "audio_video" else {}
+    sizes = {"system.embedding": ("GU_video.fc.weight", 0), "system.video_width": ("GU_video.fc.weight", 1)}
     unit = "audio/unused_unit" if variant == "fused" else "audio/unit"
     common = [*resdavenet("DAVEnet.", "audio/trunk/"), *torch_linear("DAVEnet_projection", "audio/projection"),
               *_gated("GU_audio", unit), *_gated("GU_video", "video")]
-    return Checkpoint(config, (*common, *entries), {"*.num_batches_tracked": ()})
+    return Checkpoint({"system.variant": variant}, (*common, *entries), {"*.num_batches_tracked": ()}, habits=habits, sizes=sizes)
 
 
 _CAPTION = torch_linear("text_pooling_caption.fc", "text/words/linear")
 CHECKPOINT_KEYS = {
-    "avlnet": _checkpoint("audio_video", 4096, []),
-    "avlnet_text_tri": _checkpoint("tri", 6144, [*_CAPTION, *_gated("GU_text_captions", "text/unit")]),
-    "avlnet_text_fused": _checkpoint("fused", 4096, _CAPTION + [
+    "avlnet": _checkpoint("audio_video", []),
+    "avlnet_text_tri": _checkpoint("tri", [*_CAPTION, *_gated("GU_text_captions", "text/unit")]),
+    "avlnet_text_fused": _checkpoint("fused", _CAPTION + [
         entry for theirs, ours in (("fc_audio", "first"), ("fc_text", "second"), ("cg.fc", "gate"))
         for entry in torch_linear(f"GU_audio_text.{theirs}", f"fusion/{ours}")]),
 }

@@ -15,6 +15,7 @@ from avc_jax.published.table import Checkpoint
 
 Variables = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
+SCHEDULE = "schedule"  # the collection of what counts steps: it is saved with a run, and a run that starts from it begins anew
 Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count); divided once, where it is written
 
 

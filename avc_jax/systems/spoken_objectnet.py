@@ -201,6 +201,7 @@ def _terms(own, scores: jax.Array, rngs, present: jax.Array) -> dict[str, tuple[
 # books are not among these. Both in one file: their names behind "audio_model." and "image_model.". What sees starts with
 # torchvision's weights of ImageNet, which have a classifier instead of the embedder.
 
+_HABITS = {"system.padding": "loudest"}
 _BESIDE: dict[str, tuple[int, ...] | None] = {"*.num_batches_tracked": ()}
 
 
@@ -215,12 +216,11 @@ def _image(depth: int, theirs: str = ""):
 
 
 def _half(entries, missing: str, config: Mapping[str, Any]) -> Checkpoint:
-    return Checkpoint({"system.padding": "loudest", **config}, tuple(entries), _BESIDE, missing=(missing,))
+    return Checkpoint(config, tuple(entries), _BESIDE, missing=(missing,), habits={} if missing == "audio" else _HABITS)
 
 
 CHECKPOINT_KEYS = {
-    "resdavenet": Checkpoint({"system.padding": "loudest"}, (*_audio("resdavenet", "audio_model."), *_image(50, "image_model.")),
-                             _BESIDE),
+    "resdavenet": Checkpoint({}, (*_audio("resdavenet", "audio_model."), *_image(50, "image_model.")), _BESIDE, habits=_HABITS),
     "resdavenet_audio": _half(_audio("resdavenet"), "video", {}),
     "resdavenet_image": _half(_image(50), "audio", {}),
     "davenet_audio": _half(_audio("davenet"), "video", {"system.audio_network": "davenet"}),

@@ -14,16 +14,18 @@ import numpy as np
 import optax
 
 from avc_jax import config as configs
-from avc_jax import errors, model
+from avc_jax import errors, model, systems
+from avc_jax.systems import base
 from avc_jax.systems.base import Variables
 from avc_jax.train import patterns
 from avc_jax.train import state as states
 from avc_jax.train.checkpoint import Checkpoints
 from avc_jax.train.state import State
 
-_FLAG = "--config.init.checkpoint"
+_FLAG = "--config.train.init_from"
 _RULES = (optax.ScaleByAdamState, optax.TraceState)
 _KIN = ("name", "variant")  # keys of the section system that say which network it is
+_EVERYTHING = ("*",)
 _SHOWN = 10  # names of each kind in an error
 
 
@@ -37,6 +39,7 @@ class Origin:
       step: steps of training behind it; 0 where nobody knows.
       variables: its variables on one device.
       opt_state: its optimizer's state; None for a model folder, or where a fresh one is asked for.
+      missing_modalities: halves that it does not have, as converted checkpoints of one trunk.
     """
 
     path: str
@@ -44,6 +47,7 @@ class Origin:
     step: int
     variables: Variables
     opt_state: Any = None
+    missing_modalities: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Fit:
 
     Attributes:
       loaded: taken from the checkpoint.
-      new: started anew, as the config says.
+      new: started anew, as the config says, or as the checkpoint lacks a half.
       missing: to be loaded, but the checkpoint has none.
       unexpected: the checkpoint has them, this network does not.
       other_shape: name -> (shape in the checkpoint, shape here).
@@ -80,23 +84,22 @@ def check_patterns(config, variables: Variables) -> None:
       config: checked.
       variables: arrays or their shapes, before the first step.
     """
-    own, named = config.init, {name for tree in variables.values() for name in patterns.names(tree)}
-    keys = ("freeze", "load", "reinit") if own.checkpoint else ("freeze",)
+    keys = ("freeze", "load", "reinit") if config.train.init_from else ("freeze",)
     for key in keys:
-        patterns.check(f"config.init.{key}", patterns.split(own[key]), sorted(named))
+        patterns.check(f"config.init.{key}", patterns.split(config.init[key]), sorted(_names(variables)))
 
 
 def read_origin(config) -> Origin:
-    """What config.init.checkpoint names.
+    """What config.train.init_from names.
 
     Raises:
       MissingInputError: there is no such thing.
       ConfigError: it cannot be read, or its optimizer's state is asked for and it has none.
     """
-    path, folder = config.init.checkpoint, Path(config.init.checkpoint).absolute()
+    path, folder = config.train.init_from, Path(config.train.init_from).absolute()
     if config.init.optimizer == "fresh":
         net = model.load(path, flag=_FLAG)
-        return Origin(path, net.config, net.step, net.variables)
+        return Origin(path, net.config, net.step, net.variables, missing_modalities=net.missing_modalities)
     if not (folder / "config.json").is_file():
         raise errors.ConfigError(f"config.init.optimizer: found 'kept', but {_FLAG}={path} is not the workdir of a run, and only "
                                  "those keep what the optimizer remembers; use 'fresh'.")
@@ -109,7 +112,7 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
 
     Args:
       config: of this run.
-      variables: as this system draws them.
+      variables: as this system draws them; a schedule among them stays so.
       origin: the checkpoint.
 
     Raises:
@@ -117,11 +120,14 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
     """
     _check_kin(config, origin)
     load, anew = patterns.split(config.init.load), patterns.split(config.init.reinit)
+    # Of a checkpoint of one half all that there is, is that half; by name, what it lacks is asked for in vain.
+    lacking = _lacking(config, origin) if origin.missing_modalities and load == _EVERYTHING else set()
 
     def wanted(name: str) -> bool:
-        return patterns.matches(load, name) and not patterns.matches(anew, name)
+        return patterns.matches(load, name) and not patterns.matches(anew, name) and name not in lacking
 
-    found: dict[tuple[str, str], Any] = {(collection, name): leaf for collection, tree in origin.variables.items()
+    there, here = _but_the_schedule(origin.variables), _but_the_schedule(variables)
+    found: dict[tuple[str, str], Any] = {(collection, name): leaf for collection, tree in there.items()
                                          for name, leaf in _leaves(tree) if wanted(name)}
     result = Fit([], [], [], [], {})
 
@@ -141,10 +147,24 @@ def fit(config, variables: Variables, origin: Origin) -> tuple[dict[str, Any], F
         return np.asarray(other).astype(leaf.dtype)
 
     chosen = {collection: jax.tree_util.tree_map_with_path(lambda path, leaf, at=collection: choose(at, path, leaf), tree)
-              for collection, tree in variables.items()}
+              for collection, tree in here.items()}
     result.unexpected.extend(name for _, name in sorted(found))
     _check_fit(config, origin, result)
-    return chosen, result
+    return {**variables, **chosen}, result
+
+
+def _but_the_schedule(variables: Variables) -> Variables:
+    return {collection: tree for collection, tree in variables.items() if collection != base.SCHEDULE}
+
+
+def _lacking(config, origin: Origin) -> set[str]:
+    """The variables that a network has because of the halves that a checkpoint lacks."""
+    whole = systems.make(config)
+    return _names(base.shapes_of(whole)) - _names(base.shapes_of(base.without(whole, origin.missing_modalities)))
+
+
+def _names(variables: Variables) -> set[str]:
+    return {name for tree in variables.values() for name in patterns.names(tree)}
 
 
 def _leaves(tree) -> list[tuple[str, Any]]:
@@ -155,7 +175,7 @@ def _check_kin(config, origin: Origin) -> None:
     """Raises ConfigError for a checkpoint of another system or variant, unless parts of it are asked for by name."""
     kin = tuple(f"config.system.{key}:" for key in _KIN)
     lines = [line for line in differences(origin.config, config) if line.startswith(kin)]
-    if lines and patterns.split(config.init.load) == ("*",) and not config.init.allow_partial:
+    if lines and patterns.split(config.init.load) == _EVERYTHING and not config.init.allow_partial:
         raise errors.ConfigError(f"{_FLAG}={origin.path} is of another network:\n  " + "\n  ".join(lines)
                                  + "\nName the parts that both have in config.init.load, such as audio/*, or another checkpoint.")
 
@@ -163,7 +183,8 @@ def _check_kin(config, origin: Origin) -> None:
 def _check_fit(config, origin: Origin, result: Fit) -> None:
     problems = result.problems()
     if problems and not config.init.allow_partial:
-        lines = problems + [f"the configs differ: {line}" for line in differences(origin.config, config)]
+        lines = problems + [f"the checkpoint has no {half} half" for half in origin.missing_modalities]
+        lines += [f"the configs differ: {line}" for line in differences(origin.config, config)]
         raise errors.ConfigError(f"{_FLAG}={origin.path} does not fit this network:\n  " + "\n  ".join(lines)
                                  + "\nName what is to be loaded in config.init.load and what not in config.init.reinit, or set "
                                  "config.init.allow_partial to start what is left over anew.")
@@ -212,7 +233,7 @@ def _rule_state(opt_state):
 
 
 def start(config, state: State) -> tuple[State, dict[str, Any]]:
-    """A state that starts from config.init.checkpoint, as NumPy arrays where they were loaded, and the facts for results.json.
+    """A state that starts from config.train.init_from, as NumPy arrays where they were loaded, and the facts for results.json.
 
     Args:
       config: of this run.
@@ -236,9 +257,10 @@ def _facts(config, origin: Origin, result: Fit) -> dict[str, Any]:
     return {
         "checkpoint": str(Path(origin.path).absolute()), "step": origin.step,
         "params_sha256": states.params_sha256(origin.variables["params"]),
-        "system": origin.config.system.name, "differences": differences(origin.config, config),
-        "optimizer": config.init.optimizer, "loaded": len(result.loaded), "new": result.new,
-        "missing": result.missing, "unexpected": result.unexpected, "other_shape": sorted(result.other_shape),
+        "system": origin.config.system.name, "lacks": list(origin.missing_modalities),
+        "differences": differences(origin.config, config), "optimizer": config.init.optimizer,
+        "loaded": len(result.loaded), "new": result.new, "missing": result.missing, "unexpected": result.unexpected,
+        "other_shape": sorted(result.other_shape),
     }
 
 
@@ -246,6 +268,7 @@ def in_words(facts: Mapping[str, Any]) -> list[str]:
     """Lines of progress on where a run starts."""
     lines = [f"Starts from {facts['checkpoint']}, step {facts['step']}, sha256 {facts['params_sha256'][:12]}: {facts['loaded']} "
              f"variables loaded, {len(facts['new'])} new, optimizer {facts['optimizer']}."]
+    lines += [f"  it has no {half} half, which starts anew" for half in facts["lacks"]]
     lines += [f"  not the same: {line}" for line in facts["differences"]]
     for kind in ("missing", "unexpected", "other_shape"):
         lines += [f"  {kind.replace('_', ' ')}: {name}" for name in facts[kind]]

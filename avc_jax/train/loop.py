@@ -24,7 +24,7 @@ from avc_jax.train.writers import average, make_writer
 
 def train(run: Run) -> None:
     """Trains to config.train.steps, resuming where the work directory stands, then evaluates and reports. Ends with a line that
-    says where the time went.
+    says where the time went. With no steps to train for it evaluates what the run starts from.
 
     Raises:
       Stopped: a signal came; the state is saved, and the same command resumes.

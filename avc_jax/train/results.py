@@ -134,7 +134,8 @@ def evaluate_checkpoint(run: Run) -> None:
     """
     if not run.checkpoints.steps():
         raise errors.MissingInputError(f"--workdir={run.workdir.path} holds no checkpoint to evaluate; train first, with the "
-                                       "same command without --mode=evaluate.")
+                                       "same command without --mode=evaluate, or with --config.train.steps=0 in its place to "
+                                       "evaluate what config.train.init_from names.")
     run.workdir.check_network(run.config)
     if run.system.score is not None and run.source.holds_pairs and run.no_pairs and run.config.evaluators.avc != "off":
         raise errors.DataError(f"config.data.evaluate_split={run.config.data.evaluate_split} holds {run.heldout.num_files} "

@@ -73,12 +73,12 @@ class Run:
         self.checkpoints.close()
 
     def initial_state(self) -> State:
-        """The state before the first step: as the system draws it, or from config.init.checkpoint, which is read once.
+        """The state before the first step: as the system draws it, or from config.train.init_from, which is read once.
 
         Raises:
           ConfigError, MissingInputError: the checkpoint does not fit or is not there.
         """
-        if not self.config.init.checkpoint:
+        if not self.config.train.init_from:
             return self._draw_state()
         with contextlib.closing(initial.kept(self.workdir.path)) as kept:
             state = kept.restore_newest_valid(self.template)

@@ -111,11 +111,11 @@ def test_what_was_trained_is_published_with_counters_and_without_the_other_half(
     arrays = arrays_of("l3net", "cnn_L3_melspec2")
     whole, _ = make.make("l3net", CHECKPOINT_KEYS["cnn_L3_melspec2"], arrays)
     whole = dataclasses.replace(whole, step=7)
-    found, left_out = make.unmake(whole, CHECKPOINT_KEYS["openl3_audio_mel256"], {})
+    found, left_out, _ = make.unmake(whole, CHECKPOINT_KEYS["openl3_audio_mel256"], {})
     assert left_out == ["*spectrogram/*"]
     np.testing.assert_array_equal(found["conv2d_3/kernel"], arrays["audio_model/conv2d_3/kernel"])
     assert set(found) == {entry.theirs for entry in CHECKPOINT_KEYS["openl3_audio_mel256"].entries}
-    counted, _ = make.unmake(whole, CHECKPOINT_KEYS["torchopenl3_mel256"], {})
+    counted, *_ = make.unmake(whole, CHECKPOINT_KEYS["torchopenl3_mel256"], {})
     np.testing.assert_array_equal(counted["conv2d_4.weight"], arrays["audio_model/conv2d_3/kernel"].transpose(3, 2, 0, 1))
     assert counted["batch_normalization_8.num_batches_tracked"] == 7
     assert "batch_normalization_9.weight" not in counted  # what such a file is cut off before
@@ -126,16 +126,21 @@ def test_published_networks_come_back_with_what_they_never_use(system, kind):
     checkpoint, rng = smaller(system, kind), np.random.default_rng(0)
     given = arrays_of(system, kind) | {name: np.array(rng.integers(9)) for name in torch_counters(checkpoint)}
     made, _ = make.make(system, checkpoint, given)
-    found, left_out = make.unmake(made, checkpoint, translate.kept_aside(given, checkpoint))
-    assert (set(found), left_out) == (set(given), [])
+    found, left_out, habits = make.unmake(made, checkpoint, translate.kept_aside(given, checkpoint))
+    assert (set(found), left_out, habits) == (set(given), [], [])
     for name, array in given.items():
         assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes()), name
     assert any("batchnorm1" in name for name in found)  # declared and not used
-    config = make.config_of(system, checkpoint)
+    config = make.config_of(system, checkpoint, given)
     config.system.padding = "floor"  # what is heard after the end of a sound, with the same arrays
     honest = dataclasses.replace(made, config=config, system=base.without(systems.make(config), checkpoint.missing))
-    with pytest.raises(errors.ConfigError, match=r"config\.system\.padding is 'floor', expected 'loudest'"):
-        make.unmake(honest, checkpoint, {})
+    again = make.unmake(honest, checkpoint, {})
+    assert again.habits == ["config.system.padding is 'floor', expected 'loudest'."]
+    np.testing.assert_array_equal(again.arrays[next(iter(given))], found[next(iter(given))])
+    config.audio.mel40_window = "periodic"  # it hears something else
+    other = dataclasses.replace(honest, system=base.without(systems.make(config), checkpoint.missing))
+    with pytest.raises(errors.ConfigError, match=r"another one:\n  config\.audio\.mel40_window is 'periodic'"):
+        make.unmake(other, checkpoint, {})
 
 
 @pytest.mark.parametrize(("flags", "words"), [

@@ -15,9 +15,23 @@ def config(videos, steps: int, **changes):
     return made
 
 
+def test_without_steps_what_a_run_starts_from_is_evaluated_and_it_can_go_on(videos, tmp_path):
+    first = here.run(config(videos, 2), tmp_path / "first")
+    start = dict(train__init_from=str(tmp_path / "first"))
+    found = here.run(config(videos, 0, **start), tmp_path / "second")
+    assert (found["train"]["step"], found["train"]["pairs"], found["train"]["params_sha256"]) == (
+        0, 0, first["train"]["params_sha256"])
+    assert found["evaluate"]["avc"]["accuracy"] == first["evaluate"]["avc"]["accuracy"]
+    assert (tmp_path / "second" / "report.html").is_file()
+    again = here.run(config(videos, 0, **start), tmp_path / "second", evaluate_only=True)
+    assert again["evaluate"] == found["evaluate"]
+    later, at_once = (here.run(config(videos, 1, **start), tmp_path / name) for name in ("second", "third"))
+    assert later["train"] == at_once["train"] and later["train"]["step"] == 1
+
+
 def test_a_run_from_a_checkpoint_resumes_and_is_evaluated_without_it(videos, tmp_path, capsys):
     first = here.run(config(videos, 6), tmp_path / "first")
-    init = dict(init__checkpoint=str(tmp_path / "first"), init__freeze="audio/*")
+    init = dict(train__init_from=str(tmp_path / "first"), init__freeze="audio/*")
     second = here.run(config(videos, 2, **init), tmp_path / "second")
     assert f"Starts from {tmp_path / 'first'}, step 6" in capsys.readouterr().err
     assert second["init"]["checkpoint"] == str(tmp_path / "first")

@@ -87,6 +87,15 @@ def test_the_names_of_a_network_tell_which_it_is_whatever_the_file_is_called(sys
     assert make.choose(make.kinds_of(system), arrays_of(system, kind), tmp_path / "e7.pth") == kind
 
 
+@pytest.mark.parametrize("kind", ["avlnet", "avlnet_text_tri", "avlnet_text_fused"])
+def test_networks_of_any_size_are_read_and_are_of_their_kind(kind):
+    checkpoint = make.kinds_of("avlnet")[kind]
+    narrow = dataclasses.replace(checkpoint, config={**checkpoint.config, "system.trunk_width": 1 / 16})
+    found, _ = make.make("avlnet", narrow, arrays_of("avlnet", kind))
+    assert (found.config.system.embedding, found.config.system.video_width) == (16, 12)
+    assert found.variables["params"]["video"]["linear"]["kernel"].shape == (12, 16)
+
+
 def test_the_two_halves_of_a_system_make_the_whole():
     kinds = make.kinds_of("spoken_objectnet")
     whole, sound, picture = ({entry.ours for entry in kinds[name].entries}

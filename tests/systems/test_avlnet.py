@@ -166,6 +166,19 @@ def test_sound_and_pictures_together_are_their_sum_and_a_missing_one_adds_nothin
     np.testing.assert_allclose(found["audio+video"], wanted, rtol=1e-6)
 
 
+def test_pictures_without_the_3d_half_are_as_if_it_were_zeros_and_its_weights_stay():
+    short, variables = small(system__video_zeros=5), variables_of("audio_video")
+    assert short.features["video"].shape == (7,)
+    seen = batch()["video"] * (np.arange(12) < 7)
+    wanted = small().embed(variables, {"video": seen})["video"]
+    np.testing.assert_array_equal(short.embed(variables, {"video": seen[:, :7]})["video"], wanted)
+    grads = jax.grad(lambda params: (short.embed({**variables, "params": params}, {"video": seen[:, :7]})["video"] ** 2).sum())(
+        variables["params"])["video"]["linear"]["kernel"]
+    assert (grads[7:] == 0).all() and (grads[:7] != 0).any(1).all()
+    with pytest.raises(errors.ConfigError, match=r"config\.system\.video_zeros: found 12, expected less than .* = 12"):
+        small(system__video_zeros=12)
+
+
 # Losses ------------------------------------------------------------------------------------------------------------------
 
 IN_EVAL = dict(system__batch_norm="running")  # so that rows do not influence each other

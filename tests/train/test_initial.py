@@ -1,5 +1,6 @@
 """A run starts from a checkpoint as asked, to the bit, or not at all."""
 
+import dataclasses
 import json
 
 import jax
@@ -10,6 +11,7 @@ import tiny
 
 from avc_jax import config as configs
 from avc_jax import errors, model, systems
+from avc_jax.systems import base
 from avc_jax.systems.base import Feature, Objective
 from avc_jax.train import initial, patterns
 from avc_jax.train import optimizer as optimizers
@@ -51,7 +53,7 @@ def source(tmp_path_factory):
 
 def started(folder, seed=2, **changes):
     """(config, state, facts) of a run that starts from a folder."""
-    config = tiny.config(init__checkpoint=str(folder), optimizer__lr=RATE, optimizer__weight_decay=0.0, **changes)
+    config = tiny.config(train__init_from=str(folder), optimizer__lr=RATE, optimizer__weight_decay=0.0, **changes)
     return config, *initial.start(config, state_of(config, seed))
 
 
@@ -123,7 +125,7 @@ def test_moments_of_another_rule_are_refused(source):
 
 
 def test_nothing_there_is_missing_input(tmp_path):
-    with pytest.raises(errors.MissingInputError, match=r"--config.init.checkpoint=.*nowhere"):
+    with pytest.raises(errors.MissingInputError, match=r"--config.train.init_from=.*nowhere"):
         started(tmp_path / "nowhere")
 
 
@@ -167,16 +169,51 @@ def test_other_shapes_are_named_with_both(source):
     assert facts["other_shape"] == []
 
 
+@pytest.mark.parametrize(("growth", "then"), [(1.0, 1.5), (1.5, 1.0), (1.5, 1.5)])
+def test_a_schedule_starts_anew_whether_or_not_the_checkpoint_had_one(growth, then):
+    def stage(growth, value):
+        config = tiny.changed(configs.default("avlnet"), dict(system__trunk_width=1 / 64, system__embedding=4,
+                                                              system__video_width=4, system__margin_growth=growth))
+        shapes = base.shapes_of(systems.make(config))
+        assert ("schedule" in shapes) == (growth > 1)
+        return config, jax.tree.map(lambda leaf: np.full(leaf.shape, value, leaf.dtype), shapes)
+
+    (config, variables), (before, learned) = stage(growth, 0), stage(then, 7)
+    found, result = initial.fit(config, variables, initial.Origin("before", before, STEP, learned))
+    assert found.keys() == variables.keys()
+    for collection, tree in found.items():
+        assert {float(leaf.max()) for leaf in jax.tree.leaves(tree)} == {0.0 if collection == "schedule" else 7.0}
+    assert (result.new, result.missing, result.unexpected) == ([], [], [])
+
+
 def test_a_checkpoint_of_another_variant_or_system_is_named(source, monkeypatch, tmp_path):
     write_run(tmp_path / "variant", tiny.config(system__variant="openl3", system__conv_bias=True))
     with pytest.raises(errors.ConfigError, match=r"network:\n  config.system.variant: checkpoint 'openl3', here 'paper'"):
         started(tmp_path / "variant")
-    origin = initial.read_origin(tiny.config(init__checkpoint=str(source[0])))
+    origin = initial.read_origin(tiny.config(train__init_from=str(source[0])))
     origin.config.system.name = "another"
     monkeypatch.setattr(initial, "read_origin", lambda config: origin)
     with pytest.raises(errors.ConfigError, match=r"config.system.name: checkpoint 'another', here 'l3net'"):
         started(source[0])
     assert started(source[0], init__load="audio/*")[2]["system"] == "another"
+
+
+def test_what_a_checkpoint_of_one_half_lacks_starts_anew_unless_it_is_named(source, tmp_path):
+    net = model.load(source[0])
+    half = dataclasses.replace(net, system=base.without(net.system, ("audio",)), missing_modalities=("audio",),
+                               variables={name: {"vision": tree["vision"]} for name, tree in net.variables.items()})
+    model.save(tmp_path / "half", half)
+    config, state, facts = started(tmp_path / "half")
+    own, found = by_name(state_of(config, 2).params), by_name(state.params)
+    taken = {name for name in found if name.startswith("vision/")}
+    for name, value in found.items():
+        wanted = by_name(net.variables["params"]) if name in taken else own
+        np.testing.assert_array_equal(value, wanted[name], err_msg=name)
+    assert set(found) - taken <= set(facts["new"]) and not taken & set(facts["new"]) and facts["missing"] == []
+    assert "  it has no audio half, which starts anew" in initial.in_words(facts)
+    with pytest.raises(errors.ConfigError, match=r"(?s)missing in the checkpoint: audio/.*the checkpoint has no audio half"):
+        started(tmp_path / "half", init__load="audio/*,vision/*")
+    assert started(tmp_path / "half", init__load="vision/*")[2]["loaded"] == facts["loaded"]
 
 
 def test_a_start_from_nothing_is_an_error_even_where_parts_will_do(source):
@@ -190,7 +227,7 @@ def test_a_start_from_nothing_is_an_error_even_where_parts_will_do(source):
     ("reinit", "xyz", r"Its parts are audio/\*, fusion/\*, vision/\*"),
 ])
 def test_a_pattern_that_means_nothing_names_the_nearest(key, pattern, hint):
-    config = tiny.config(**{f"init__{key}": pattern, "init__checkpoint": "somewhere"})
+    config = tiny.config(**{f"init__{key}": pattern, "train__init_from": "somewhere"})
     with pytest.raises(errors.ConfigError, match=rf"config.init.{key}: found .*{hint}"):
         initial.check_patterns(config, tiny.variables(systems.make(config)))
 
