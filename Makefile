@@ -1,7 +1,7 @@
 # make demo   sets up, renders videos, trains L3-Net on them, and ends with a report page
 # make test   sets up, checks style and types, runs every test but those of Apache Beam
 # make test-beam   sets up an environment with Apache Beam, runs the tests of records in it
-# make faults   kills, stops, fills disks and damages files, 20 times where chance decides, and prints what came of each
+# make faults   kills, stops, fills disks and damages files, 20 times where chance decides; tries every number of processes and devices; prints what came of it
 # make fuzz   feeds 24,000 damaged files to the readers of media, records, items, manifests and checkpoints
 # make lint   only the checks
 
@@ -51,7 +51,7 @@ test-beam: $(BEAM_VENV)/installed
 
 DRAWS ?= 20
 faults: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests/faults -n auto --dist load --draws=$(DRAWS)
+	$(BIN)/python -m pytest tests/faults tests/parallel/test_processes.py -n auto --dist load --draws=$(DRAWS)
 
 # FUZZ: options, see tests/fuzz/run.py
 fuzz: $(VENV)/installed-dev
