@@ -66,8 +66,10 @@ _DATA = dict(
                     "spoken captions, are whole in any case.", choices=("random", "captions", "whole")),
     min_clip_s=Key(8.0, "clip_choice=captions: a caption takes in its neighbours until it is this long, in seconds; AVLnet-Text: "
                    "8 with branches of their own, 10 with fusion.", low=0.0, high=3600.0),
-    captions=Key("", "Items: file of captions (JSON, pickle or CSV), beside or inside root; empty: none, or those of the layout.",
-                 free=True),
+    captions=Key("", "Items: file of captions (JSON, pickle or CSV), or folder of a CSV for each video, beside or inside root; "
+                 "empty: none, or those of the layout.", free=True),
+    language=Key("", "Spoken captions: the language to read of lists with keys of several, such as hindi_wav and english_wav; "
+                 "empty: the only one, or the one that the name of the list says.", free=True),
     word_vectors=Key("", "Items: file of word2vec vectors, in its binary or text format.", free=True),
     max_words=Key(20, "Items: words of a caption that are kept.", low=1, high=1000),
     frame_short_side=Key(256, "Frames are scaled so that the shorter side has this many pixels.", low=8, high=4096),
@@ -283,8 +285,8 @@ _RETRIEVAL = dict(
     resamples=Key(1000, "Draws of the bootstrap that intervals are made of; 0: no intervals.", low=0, high=10**6, free=True),
     subsets=Key("", "Subsets of the held-out clips in which recalls are told as well: a CSV of path,subset (such as Sounds and "
                 "Speech of YouCook2), or label; empty: none.", free=True),
-    words=Key("", "Words of captions, separated by commas, whose precision at 10 is told: videos that have the word, found by "
-              "sounds that have it; empty: the 20 commonest that at most a fifth of the clips has.", free=True),
+    words=Key("", "Words of captions, separated by commas, whose recalls and precision at 10 are told: clips that have the word, "
+              "found by others that have it; empty: the 20 commonest that at most a fifth of the clips has.", free=True),
     shown=Key(4, "Queries of each direction whose nearest items are shown on the page.", low=0, high=100, free=True),
     k=Key(30, "Places of a ranking that nDCG looks at.", low=1, high=1000, free=True),
     gain=Key("exponential", "What relevance r is worth: r (linear) or 2^r - 1 (exponential); the paper does not say.",

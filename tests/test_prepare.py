@@ -225,7 +225,9 @@ def test_summary_counts_and_measures(tmp_path):
     assert summary["loudness_rms_dbfs"]["p95"] == pytest.approx(-9.03 - 0.05 * 6.02, abs=0.05)
     assert summary["loudness_rms_dbfs"]["p05"] == pytest.approx(-15.05 + 0.05 * 6.02, abs=0.05)
     assert summary["silence"] == {"clips_more_than_half_silent": 0.5, "silent_windows": 0.375}
-    assert "1 unreadable" in make.summary_text(summary)
+    assert "1 unreadable" in make.summary_text(summary) and "Not the clips of the folder" not in make.summary_text(summary)
+    long = summary | {"rejected": {"too_long": 3}}
+    assert "Not the clips of the folder: 3 longer than --longest_s have no record" in make.summary_text(long)
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(monkeypatch):

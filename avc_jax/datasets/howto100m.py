@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from avc_jax.data.items import howto100m
 from avc_jax.datasets.layout import Folder, Item
 
 VARIANTS = {"features": "The films that there are features of, or those of a manifest."}
@@ -11,10 +12,7 @@ _ENDINGS = ("_2d.npz", "_3d.npz", "_spec.npz")
 
 
 def read(root: Path, table: str, missing_budget: float = 0.0) -> list[Item]:
-    """The films of a published list, under the names that their features lie under.
-
-    The list has paths such as food/video_j/jEyaTUyJ-rs; the features are food/video_j/jEyaTUyJ-rs_2d.npz, or as the published
-    code reads them food/video_j/jEyaTUyJ-rs/jEyaTUyJ-rs_2d.npz.
+    """The films of a published list, under the names that their features lie under; see `data.items.howto100m.find`.
 
     Args:
       root: folder of the features.
@@ -29,12 +27,10 @@ def read(root: Path, table: str, missing_budget: float = 0.0) -> list[Item]:
     items, missing = [], []
     rows = folder.rows(table, ("path",))
     for row in rows:
-        listed = row["path"].replace("None/", "")
-        named = [name for name in (listed, f"{listed}/{listed.rsplit('/', 1)[-1]}")
-                 if all((folder.root / f"{name}{ending}").is_file() for ending in _ENDINGS)]
-        if named:
-            items.append(Item(named[0], row.get("label") or "", row.get("split") or "train"))
+        name, lacking = howto100m.find(folder.root, row["path"], _ENDINGS)
+        if lacking:
+            missing.append(f"{name}{', '.join(lacking)}")
         else:
-            missing.append(f"{listed}_2d.npz, _3d.npz or _spec.npz")
+            items.append(Item(name, row.get("label") or "", row.get("split") or "train"))
     folder.tell(missing, len(rows), missing_budget)
     return items

@@ -31,12 +31,16 @@ def ndcg(scores: np.ndarray, relevance: np.ndarray, k: int, gain: str) -> np.nda
     k = min(k, scores.shape[1])
     discounts = 1 / np.log2(np.arange(k) + 2)
     best = -np.sort(np.partition(-gains, k - 1, axis=1)[:, :k], axis=1) @ discounts
-    worth = _top_gains(scores, gains, k) @ discounts
+    worth = top_gains(scores, gains, k) @ discounts
     return np.divide(worth, best, out=np.full(len(best), np.nan), where=best > 0)
 
 
-def _top_gains(scores: np.ndarray, gains: np.ndarray, k: int) -> np.ndarray:
-    """float64[q, k]: what each of the first k places is expected to be worth."""
+def top_gains(scores: np.ndarray, gains: np.ndarray, k: int) -> np.ndarray:
+    """float64[q, k]: what each of the first k places is expected to be worth.
+
+    Args:
+      scores, gains: float[q, n], n at least k.
+    """
     top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     top = np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, 1), axis=1), 1)
     top_scores, top_gains = np.take_along_axis(scores, top, 1), np.take_along_axis(gains, top, 1)

@@ -44,6 +44,25 @@ def count(scores: np.ndarray, own: np.ndarray) -> Counts:
     return Counts(np.where(lost, scores.shape[1] - 1, greater), np.where(lost, 1, equal))
 
 
+def best(counts: Counts, query: np.ndarray) -> Counts:
+    """Of queries that have several right items, the counts of the nearest; right ones with the same score share one place.
+
+    Args:
+      counts: of each right item.
+      query: int[m], whose it is.
+
+    Returns:
+      Of each query, in the order of their numbers.
+    """
+    names, of = np.unique(query, return_inverse=True)
+    greater, equal = np.full(len(names), np.iinfo(np.int64).max), np.zeros(len(names), np.int64)
+    np.minimum.at(greater, of, counts.greater)
+    nearest = counts.greater == greater[of]
+    np.maximum.at(equal, of[nearest], counts.equal[nearest])
+    together = np.bincount(of[nearest], minlength=len(names))
+    return Counts(greater, np.maximum(1, equal - together + 1))  # what is no number equals nothing, not even its like
+
+
 def ranks(counts: Counts, rule: str) -> np.ndarray:
     """float64[m], ranks from 0: one for each query, with the rule `naive` one for each place that it shares."""
     greater, equal = counts
@@ -96,15 +115,36 @@ def intervals(counts: Counts, rule: str, denominator: str, official: int, *, res
     return {"recall": {str(k): [low[i], high[i]] for i, k in enumerate(KS)}, "median_rank": [low[-1], high[-1]]}
 
 
-def chance(items: int, asked: int, divisor: int) -> dict[str, Any]:
+def chance(items: int, right: np.ndarray, divisor: int) -> dict[str, Any]:
     """What `summarise` gives in the mean where all orders of the items are equally likely.
 
     Args:
       items: candidates of each query.
-      asked: queries that could be asked.
+      right: int[q], how many of them are right for each query that could be asked; at least 1.
       divisor: what hits are divided by.
     """
-    return {"recall": {str(k): min(1.0, k / items) * asked / divisor for k in KS}, "median_rank": (items + 1) / 2}
+    recall = {str(k): float(hit_chance(items, right, k).sum()) / divisor for k in KS}
+    return {"recall": recall, "median_rank": _median_by_chance(items, right)}
+
+
+def hit_chance(items: int | np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
+    """float64[q]: how likely one of int[q] right items is among the first k of some in random order.
+
+    Args:
+      items: how many there are, of all queries or int[q].
+    """
+    place = np.arange(k)
+    items, right = (np.asarray(part, np.float64)[..., None] for part in (items, right))
+    return 1 - (np.maximum(0, items - right - place) / np.maximum(1, items - place)).prod(axis=-1)
+
+
+def _median_by_chance(items: int, right: np.ndarray) -> float:
+    """The median over queries and orders of the rank, from 1, of the first right item."""
+    amounts, weights = np.unique(right, return_counts=True)
+    place, found = np.arange(items), np.zeros(items)
+    for amount, weight in zip(amounts.tolist(), weights.tolist(), strict=True):
+        found += weight / len(right) * (1 - (np.maximum(0, items - amount - place) / (items - place)).cumprod())
+    return float(np.searchsorted(found, (0.5 - 1e-9, 0.5 + 1e-9)).mean()) + 1
 
 
 def _doubled(counts: Counts, rule: str) -> np.ndarray:

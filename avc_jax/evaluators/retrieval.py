@@ -11,18 +11,17 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data.sources import Source, read_csv
-from avc_jax.evaluators import arrays, graded, nearness, ranking, shown, vocabulary
+from avc_jax.evaluators import arrays, by_word, directions, graded, nearness, ranking, shown, vocabulary
 from avc_jax.evaluators.base import Network, Row, Setting
+from avc_jax.evaluators.directions import Direction
 from avc_jax.evaluators.features import missing_rows
 from avc_jax.evaluators.nearness import Nearness
-from avc_jax.evaluators.ranking import Counts
 
 Found = dict[str, Any]
 
 # Words that clips are asked for where the config names none: the commonest that no more than this share of the clips has.
 _WORDS, _COMMON = 20, 0.2
-# Items looked at for each word, and items shown of each ranking on the page.
-_AT, _PLACES = 10, 5
+_PLACES = 5  # Items shown of each ranking on the page.
 
 
 def make(setting: Setting, features) -> "Retrieval":
@@ -62,9 +61,9 @@ def subsets_of(source: Source, given: str) -> list[str]:
 class Retrieval:
     """Every held-out clip asks, with one modality, for its own other one among those of all clips (`System.directions`).
 
-    Where clips are labelled, nDCG asks for clips of a relevant class, also within a modality. Where clips have words, sounds that
-    hold a word ask for videos that do. Rows of NaN are modalities that a clip lacks: such clips are no candidates there, and what
-    they would ask for counts as not found.
+    Where clips are labelled, nDCG asks for clips of a relevant class, also within a modality. Where clips have words, those that
+    have one ask for others that do. Rows of NaN are modalities that a clip lacks: such clips are no candidates there, and what
+    they would ask for counts as not found. A picture that several clips share asks once, and is one candidate (`directions`).
     """
 
     def __init__(self, setting: Setting, features):
@@ -79,6 +78,7 @@ class Retrieval:
             raise errors.ConfigError(f"config.retrieval.official: found {self._own.official}, expected at least the {len(clips)} "
                                      "held-out clips that there are, or 0 for their number.")
         self._official = self._own.official or len(clips)
+        self._picture = directions.pictures(setting.heldout)
         self._classes = sorted({clip.label for clip in clips} - {""})
         given = self._own.relevance
         self._relevance = graded.read_relevance(Path(given), self._classes) if given else np.eye(len(self._classes))
@@ -100,27 +100,28 @@ class Retrieval:
         values = {name: self._comparable(rows) for name, rows in table.values.items()}
         found = {"clips": len(table.clip), "official": self._official, "tie_rule": self._own.ties,
                  "denominator": self._own.denominator, "k": self._own.k, "directions": {}}
-        near, lacks = self._near(network, values, table.clip), {name: missing_rows(rows) for name, rows in values.items()}
-        for (query, item), scores in near.items():
-            found["directions"][self._direction(query, item)] = self._across(scores, ~lacks[query], ~lacks[item], table.clip)
+        lacks, picture = {name: missing_rows(rows) for name, rows in values.items()}, self._picture[table.clip]
+        asked = [Direction(query, item, near, picture, ~lacks[query], ~lacks[item])
+                 for (query, item), near in self._near(network, values, table.clip).items()]
+        for direction in asked:
+            found["directions"][self._name(direction.query, direction.item)] = self._across(direction, table.clip)
         for k in ("1", "10"):  # numbers that can become curves
             found[f"recall_at_{k}"] = {name.replace(" ", "_"): value["recall"][k] for name, value in found["directions"].items()}
-        found |= self._by_class(found["directions"], near, values, table.clip)
-        if ("audio", "video") in near:
-            found |= self._by_word(near["audio", "video"], ~(lacks["audio"] | lacks["video"]), table.clip)
+        found |= self._by_class(found["directions"], asked, values, table.clip)
+        found["by_word"] = {self._name(one.query, one.item): told for one in asked
+                          if {one.query, one.item} == {"audio", "video"} and (told := self._by_word(one, table.clip))}
         if network.name == "trained":
-            self._write_lists(near, lacks, table.clip)
+            self._write_lists(asked, table.clip)
         return found
 
     def _near(self, network: Network, values: dict[str, np.ndarray], clips: np.ndarray) -> dict[tuple[str, str], Nearness]:
         """(query, item) -> how near clips are, for the directions whose modalities are there."""
         system = self._setting.system
-        directions = [(query, item) for query, item in system.directions if query in values and item in values]
+        pairs = [(query, item) for query, item in system.directions if query in values and item in values]
         if system.compare is None:
-            return {(query, item): nearness.Products(values[query], values[item], self._setting.mesh)
-                    for query, item in directions}
+            return {(query, item): nearness.Products(values[query], values[item], self._setting.mesh) for query, item in pairs}
         scores = nearness.compared(system.compare, self._setting, self._features, network, clips)
-        return {(query, item): nearness.Matrix(scores if query == "video" else scores.T) for query, item in directions}
+        return {(query, item): nearness.Matrix(scores if query == "video" else scores.T) for query, item in pairs}
 
     def _comparable(self, rows: np.ndarray) -> np.ndarray:
         """f32[n, D] whose dot products are the system's similarity."""
@@ -128,43 +129,42 @@ class Retrieval:
             return rows
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
-    def _direction(self, query: str, item: str) -> str:
+    def _name(self, query: str, item: str) -> str:
         features = self._setting.system.features
         return f"{name_of(query, features)} to {name_of(item, features)}"
 
     # The other half of the same clip ---------------------------------------------------------------------------------------
 
-    def _across(self, near: Nearness, asking: np.ndarray, there: np.ndarray, clips: np.ndarray) -> Found:
-        """One direction, among all clips and within each subset; bool[n] clips that have the query, and that have the item."""
-        found = self._find_own(near, asking, there, self._official)
+    def _across(self, direction: Direction, clips: np.ndarray) -> Found:
+        """One direction, among all good clips int[n] and within each subset."""
+        unlisted = self._official - len(self._subset)  # clips of the benchmark that are not here count as pictures of their own
+        found = self._find_own(direction, np.ones(len(clips), bool),
+                               unlisted + self._queries(direction, np.ones(len(self._subset), bool)))
         names = sorted({*self._subset} - {""})
-        within = {}
-        for name in names:
-            among = self._subset[clips] == name
-            within[name] = self._find_own(near, asking & among, there & among, int((self._subset == name).sum()))
+        within = {name: self._find_own(direction, self._subset[clips] == name, self._queries(direction, self._subset == name))
+                  for name in names}
         return found | ({"subsets": within} if names else {})
 
-    def _find_own(self, near: Nearness, asked: np.ndarray, there: np.ndarray, official: int) -> Found:
-        """How well the clips bool[n] that ask find their own items among those of bool[n] clips."""
-        if self._own.candidates == "complete":
-            there = there & asked
-        known, place = np.flatnonzero(asked & there), np.cumsum(there) - 1
-        counts = Counts(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        if len(known):
-            counts = near.count(known, np.flatnonzero(there), place[known])
+    def _queries(self, direction: Direction, among: np.ndarray) -> int:
+        """How many queries there are of bool[n] held-out clips, the bad ones included."""
+        return len({*self._picture[among]}) if direction.query == directions.PICTURE else int(among.sum())
+
+    def _find_own(self, direction: Direction, among: np.ndarray, official: int) -> Found:
+        """How well bool[n] clips find their own items among those of the same clips."""
+        counts, items, right = direction.find_own(among, complete=self._own.candidates == "complete")
         asking = self._own.ties, self._own.denominator, official
         told = ranking.summarise(counts, *asking)
-        chance = ranking.chance(int(there.sum()), len(known), told["divisor"]) if len(known) else {}
+        chance = ranking.chance(items, right, told["divisor"]) if len(right) else {}
         seed = self._setting.config.evaluate.seed
         return told | {
-            "asked": len(known), "candidates": int(there.sum()), "official": official,
+            "asked": len(right), "candidates": items, "official": official, "right": float(right.mean()) if len(right) else 1.0,
             "interval": ranking.intervals(counts, *asking, resamples=self._own.resamples, seed=seed),
             "recall_available": ranking.summarise(counts, self._own.ties, "available", official)["recall"],
             "chance_recall": chance.get("recall"), "chance_median_rank": chance.get("median_rank")}
 
     # Classes and words -------------------------------------------------------------------------------------------------------
 
-    def _by_class(self, directions: dict[str, Found], near: dict[tuple[str, str], Nearness], values: dict[str, np.ndarray],
+    def _by_class(self, told: dict[str, Found], asked: list[Direction], values: dict[str, np.ndarray],
                   clips: np.ndarray) -> Found:
         """nDCG in every direction, and within each modality."""
         labels = np.array([self._setting.heldout.clips[clip].label for clip in clips], str)
@@ -172,31 +172,19 @@ class Retrieval:
         if len(kept) > 1:
             of_clip = np.searchsorted(self._classes, labels[kept])
             within = {(name, name): (rows[kept], rows[kept]) for name, rows in values.items() if "+" not in name}
-            across = {pair: scores.vectors(kept) for pair, scores in near.items()}
+            across = {(one.query, one.item): one.near.vectors(kept) for one in asked}
             for (query, item), vectors in (across | within).items():
-                directions.setdefault(self._direction(query, item), {}).update(graded.mean_ndcg(
+                told.setdefault(self._name(query, item), {}).update(graded.mean_ndcg(
                     *vectors, lambda block: self._relevance[of_clip[block]][:, of_clip], k=self._own.k, gain=self._own.gain,
                     leave_out_own=query == item and not self._own.keep_query))
         return {"labelled": len(kept)}
 
-    def _by_word(self, near: Nearness, there: np.ndarray, clips: np.ndarray) -> Found:
-        """Precision at _AT for each word: the share of the nearest other videos that have a word which the sound has.
-
-        Whole sounds ask; a caption's time is that of a sentence and does not say where in it a word is.
-        """
-        kept = np.flatnonzero(there)
+    def _by_word(self, direction: Direction, clips: np.ndarray) -> Found:
+        """Whole clips ask for words; a caption's time is that of a sentence and does not say where in it a word is."""
+        kept = np.flatnonzero(direction.asking & direction.there)
         said = vocabulary.captions(self._setting.heldout)
-        words, has = self._vocabulary([vocabulary.words(said[clip]) for clip in clips[kept]])
-        if not words or len(kept) <= _AT:
-            return {}
-        asking = np.flatnonzero(has.any(axis=1))
-        _, found = near.top(kept[asking], kept, _AT + 1)
-        found = without_own(found, asking)
-        held = has.sum(axis=0)
-        told = [{"word": word, "clips": int(held[column]), "precision": float(has[found, column][has[asking, column]].mean()),
-                 "chance": float((held[column] - 1) / (len(kept) - 1))} for column, word in enumerate(words)]
-        return {"words": told, "word_precision": float(np.mean([word["precision"] for word in told])),
-                "word_chance": float(np.mean([word["chance"] for word in told]))}
+        words = self._vocabulary([vocabulary.words(said[clip]) for clip in clips[kept]])
+        return by_word.ask(direction, kept, words, self._own.ties) if words.words else {}
 
     def _vocabulary(self, said: list[frozenset[str]]) -> vocabulary.Vocabulary:
         """The words that the config names, those that two clips have; otherwise the commonest."""
@@ -210,16 +198,16 @@ class Retrieval:
 
     # The page ---------------------------------------------------------------------------------------------------------------
 
-    def _write_lists(self, near: dict[tuple[str, str], Nearness], lacks: dict[str, np.ndarray], clips: np.ndarray) -> None:
+    def _write_lists(self, asked: list[Direction], clips: np.ndarray) -> None:
         """The first places of a few rankings in every direction, for the page; and what can be seen and heard of them."""
         lists: dict[str, list[Any]] = {name: [] for name in ("direction", "query", "found", "score")}
-        for (query, item), scores in near.items():
-            asked, there = np.flatnonzero(~lacks[query]), np.flatnonzero(~lacks[item])
-            if not len(asked) or len(there) < _PLACES:
+        for one in asked:
+            asks, there = np.unique(one.asks[one.asking]), np.unique(one.answers[one.there])
+            if not len(asks) or len(there) < _PLACES:
                 continue
-            chosen = asked[np.unique(np.linspace(0, len(asked) - 1, min(self._own.shown, len(asked))).astype(int))]
-            score, found = scores.top(chosen, there, _PLACES)
-            lists["direction"] += [self._direction(query, item)] * len(chosen)
+            chosen = asks[np.unique(np.linspace(0, len(asks) - 1, min(self._own.shown, len(asks))).astype(int))]
+            score, found = one.near.top(chosen, there, _PLACES)
+            lists["direction"] += [self._name(one.query, one.item)] * len(chosen)
             lists["query"] += clips[chosen].tolist()
             lists["found"] += clips[there[found]].tolist()
             lists["score"] += score.tolist()
@@ -238,25 +226,25 @@ class Retrieval:
         media = shown.read(self._setting, np.concatenate([query, found.reshape(-1)]))
         arrays.write(folder / "retrieval.npz", dict(
             direction=np.array(lists["direction"]), query=names[query], query_text=texts[query], query_media=media.rows(query),
-            found=names[found], found_text=texts[found], found_media=media.rows(found), own=found == query[:, None],
-            score=np.array(lists["score"], np.float32)), compress=True)
+            found=names[found], found_text=texts[found], found_media=media.rows(found),
+            own=self._picture[found] == self._picture[query][:, None], score=np.array(lists["score"], np.float32)), compress=True)
         shown.write(folder / "retrieval_media.npz", media)
 
     def rows(self, trained: Found, untrained: Found | None) -> list[Row]:
         found = [row for direction, value in trained["directions"].items()
                  for row in _rows(direction, value, untrained and untrained["directions"].get(direction), trained)]
-        if "word_precision" in trained:
-            found.append(Row(f"Retrieval, videos by words in sounds: precision at {_AT}", trained["word_precision"],
-                             (untrained or {}).get("word_precision"), trained["word_chance"], "share",
-                             f"Other videos that have a word which the sound has, mean of {len(trained['words'])} words"))
+        for direction, value in trained["by_word"].items():
+            found += _word_rows(direction, value, (untrained or {}).get("by_word", {}).get(direction))
         return found
 
 
-def without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """int[q, k] of int[q, k + 1] places: without each query's own, or without the last where it is not among them."""
-    kept = found != own[:, None]
-    kept[kept.all(axis=1), -1] = False
-    return found[kept].reshape(len(found), -1)
+def _word_rows(direction: str, found: Found, untrained: Found | None) -> Iterator[Row]:
+    note = f"Another clip that has a word which the query has, mean of {len(found['words'])} words"
+    for k, value in found["recall"].items():
+        yield Row(f"Retrieval by words, {direction}: recall at {k}", value, untrained["recall"][k] if untrained else None,
+                  found["chance_recall"][k], "share", note)
+    yield Row(f"Retrieval by words, {direction}: precision at {by_word.AT}", found["precision"],
+              untrained["precision"] if untrained else None, found["chance"], "share", note)
 
 
 def _rows(direction: str, found: Found, untrained: Found | None, whole: Found) -> Iterator[Row]:
@@ -283,7 +271,8 @@ def _rows(direction: str, found: Found, untrained: Found | None, whole: Found) -
 
 def _in_words(found: Found, k: str) -> str:
     """What a recall is of, and how sure it is."""
-    said = f"The other half of the same clip, among {found['candidates']}"
+    said = "The other half of the same clip" if found["right"] == 1 else f"One of the {found['right']:g} captions of the picture"
+    said += f", among {found['candidates']}"
     if found["asked"] != found["official"]:
         said += (f"; {found['official'] - found['asked']} of {found['official']} could not be asked; of those that could "
                  f"{100 * found['recall_available'][k]:.1f} %")

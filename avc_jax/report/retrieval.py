@@ -42,8 +42,11 @@ def _directions(whole: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _told(whole: dict[str, Any], directions: dict[str, dict[str, Any]]) -> str:
     """What is counted, and by which rules."""
     first = next(iter(directions.values()))
-    said = (f"Each clip asks with one half for its other half, among {plural(number(first.get('candidates')) or 0, 'clip')}. "
-            "R@K is the share found among the first K, with its 95 % interval; the median rank is 1 at best.")
+    most = max(number(found.get("candidates")) or 0 for found in directions.values())
+    said = f"Each clip asks with one half for its other half, among {plural(most, 'clip')}. "
+    if any((number(found.get("right")) or 1) > 1 for found in directions.values()):
+        said += "A picture that clips share asks once, is one candidate, and finds any of them. "
+    said += "R@K is the share found among the first K, with its 95 % interval; the median rank is 1 at best."
     official, asked = number(first.get("official")), number(first.get("asked"))
     if official and asked is not None and asked < official:
         said += f" {plural(official - asked, 'clip')} of {count(official)} could not be asked"
@@ -98,20 +101,31 @@ def _subsets(directions: dict[str, dict[str, Any]], before: dict[str, dict[str, 
 
 
 def _words(whole: dict[str, Any]) -> str:
-    """How well videos with a word are found by sounds that hold it."""
-    words = whole.get("words")
-    words = words if isinstance(words, list) else []
-    known = [word for word in words if isinstance(word, dict) and number(word.get("precision")) is not None]
+    """How well clips with a word are found by others that have it, in each direction."""
+    directions = _part(whole, "by_word")
+    tables = "".join(_words_of(name, _part(directions, name)) for name in directions)
+    return tables and ("<h3>Words</h3><p>Clips in which a word is said ask for others that have it as well: the share of them "
+                       f"that find one among the first K, and the share of the first ten that have it.</p>{tables}")
+
+
+def _words_of(direction: str, found: dict[str, Any]) -> str:
+    words = found.get("words")
+    words = [word for word in words if isinstance(word, dict)] if isinstance(words, list) else []
+    known = [word for word in words if number(word.get("precision")) is not None]
     if not known:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{esc(word.get("word"))}</th><td>{count(number(word.get("clips")))}</td>'
-        f'<td><strong>{percent(number(word.get("precision")))}</strong></td><td>{percent(number(word.get("chance")))}</td></tr>'
-        for word in sorted(known, key=lambda word: -word["precision"]))
-    table = text.table("Precision of each word", "shares", ["word", "clips", "precision at 10", "chance"], rows)
-    return ("<h3>Words</h3><p>For sounds in which a word is said: the share of the ten nearest other videos that have it as "
-            f"well. In the mean of {plural(len(known), 'word')} it is <strong>{percent(number(whole.get('word_precision')))}"
-            f"</strong>, {percent(number(whole.get('word_chance')))} by chance.</p>{table}")
+    rows = _word_row(f"mean of {plural(len(known), 'word')}", found, "")
+    for word in sorted(known, key=lambda word: -word["precision"]):
+        rows += _word_row(word.get("word"), word, count(number(word.get("clips"))))
+    return text.table(f"Words, {direction}", "shares recalls", ["word", "clips", *_COLUMNS[:-1], "precision at 10"], rows)
+
+
+def _word_row(name: Any, found: dict[str, Any], clips: str) -> str:
+    recall, chance = _part(found, "recall"), _part(found, "chance_recall")
+    pairs = [*((recall.get(k), chance.get(k)) for k in KS), (found.get("precision"), found.get("chance"))]
+    cells = "".join(f'<td><strong>{percent(number(ours))}</strong><span class="sub">chance{NBSP}{percent(number(by_chance))}'
+                    "</span></td>" for ours, by_chance in pairs)
+    return f'<tr><th scope="row">{esc(name)}</th><td>{clips}</td>{cells}</tr>'
 
 
 # Rankings -----------------------------------------------------------------------------------------------------------------

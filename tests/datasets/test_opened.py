@@ -12,6 +12,7 @@ import pytest
 from avc_jax import datasets, errors, schema
 from avc_jax.data.items import Item
 from avc_jax.data.items.film import Film
+from avc_jax.data.items.spoken import read_list
 from avc_jax.datasets import howto100m, opened
 
 LAYOUTS = {name: getattr(layouts, f"make_{name}") for name in datasets.ITEMS}
@@ -102,12 +103,27 @@ def test_films_are_read_under_the_name_that_their_features_lie_under(tmp_path):
     assert [item.path for item in items] == ["food/video_a/aaaaaaaaaaa", "food/video_b/bbbbbbbbbbb",
                                              "pets/video_c/ccccccccccc/ccccccccccc"]
     (root / "food/video_b/bbbbbbbbbbb_3d.npz").unlink()
-    with pytest.raises(errors.MissingInputError, match=r"1 of 3 listed files are missing: food/video_b/bbbbbbbbbbb_2d\.npz"):
+    with pytest.raises(errors.MissingInputError, match=r"1 of 3 listed files are missing: food/video_b/bbbbbbbbbbb_3d\.npz"):
         howto100m.read(root, "paths.csv")
     assert len(howto100m.read(root, "paths.csv", 0.5)) == 2
     with pytest.raises(errors.MissingInputError, match=r"1 of 9 listed files are missing: .*bbbbbbbbbbb_3d\.npz"):
         opened.check("howto100m", root)
     assert len(opened.check("howto100m", root, missing_budget=0.2).items) == 3
+
+
+def test_a_published_list_opens_the_films_in_both_layouts(tmp_path):
+    """Also where one track is missing: that of the other layout, which has none of them, is not the better name."""
+    root = layouts.make_howto100m(tmp_path)
+    (root / "pets/video_c/ccccccccccc/ccccccccccc_spec.npz").unlink()
+    listed = opened.open_set("howto100m", root, manifest="paths.csv", captions="caption.json")
+    assert [item.path for item in listed.items] == ["food/video_a/aaaaaaaaaaa", "food/video_b/bbbbbbbbbbb",
+                                                    "pets/video_c/ccccccccccc/ccccccccccc"]
+    assert [item.silent for item in listed.items] == [False, False, True]
+    assert "no captions of 1 of the 3 films, such as pets/video_c" in listed.notes[0]
+    assert [Film(listed, item, "rows").rows("2d").shape for item in listed.items] == [(5, 2048)] * 3
+    assert opened.open_set("howto100m", root, captions="caption.json").sha256() == listed.sha256()
+    (root / "gone.csv").write_text("path\nNone/food/gone\nfood/video_a/aaaaaaaaaaa\n")
+    assert opened.open_set("howto100m", root, manifest="gone.csv").items[0].path == "food/gone"
 
 
 def test_films_have_captions_with_times(tmp_path):
@@ -159,6 +175,50 @@ def test_real_photographs_and_spoken_captions_are_opened_in_the_layout_of_places
     sounds = [source.sound(place, 16000) for place in range(0, 40, 8)]
     assert all(1.0 < len(sound) / 16000 < 4.2 and np.abs(sound).max() > 1000 for sound in sounds)
     assert len({item.image for item in source.items if item.split == "train"}) == 20  # two voices for each photograph
+
+
+@pytest.mark.parametrize(("languages", "changes", "said"), [
+    (("hindi",), {}, "hi"), (("hindi", "english"), {}, "hi"), (("hindi", "english"), {"language": "english"}, "en"),
+    (("urdu", "english"), {}, "captions in english, urdu; config.data.language: found '', expected one of these"),
+    (("urdu", "english"), {"language": "hindi"}, "found 'hindi', expected one of these")])
+def test_keys_of_lists_may_name_their_language(tmp_path, languages, changes, said):
+    """With other sounds, and folders of sounds, for each language."""
+    root = layouts.make_places_audio(tmp_path)
+    for split in ("train", "dev", "test"):
+        path = root / f"PlacesHindi100k/PlacesHindi100k_{split}.json"
+        rows = json.loads(path.read_text())["data"]
+        tree = {"image_base_path": "/data/images", "data": [{"image": row["image"]} for row in rows]}
+        for language in languages:
+            tree[f"{language}_audio_base_path"] = f"/data/{language[:2]}_wavs"
+            for row, old in zip(tree["data"], rows, strict=True):
+                row[f"{language}_wav"] = os.path.basename(old["wav"])
+                layouts.tone(root / f"{language[:2]}_wavs" / row[f"{language}_wav"])
+        path.write_text(json.dumps(tree))
+    if len(said) > 2:
+        with pytest.raises(errors.DataError, match=said):
+            opened.open_set("places_audio", root, "hindi", **changes)
+        return
+    source = opened.open_set("places_audio", root, "hindi", **changes)
+    assert splits(source) == SPLITS["places_audio", "hindi"]
+    assert {item.path.split("/")[0] for item in source.items} == {f"{said}_wavs"}
+
+
+def test_a_language_may_be_that_of_a_folder_alone(tmp_path):
+    layouts.spoken(tmp_path / "pictures", tmp_path / "hindi_wavs", [("a.jpg", "a.wav")])
+    rows = [{"image": "a.jpg", "wav": "a.wav", "english_wav": "b.wav"}]
+    tree = {"hindi_image_base_path": "/x/pictures/", "hindi_audio_base_path": "/x/hindi_wavs/", "data": rows}
+    (tmp_path / "hindi_train.json").write_text(json.dumps(tree))
+    (pair,) = read_list(tmp_path, tmp_path / "hindi_train.json")
+    assert (pair.image, pair.wav, pair.split) == ("pictures/a.jpg", "hindi_wavs/a.wav", "train")
+
+
+def test_pictures_of_flickr_without_lists_of_splits_get_one_each(tmp_path):
+    root = layouts.make_flickr8k_audio(tmp_path)
+    for path in (root / "Flickr8k_text").iterdir():
+        path.unlink()
+    items = opened.open_set("flickr8k_audio", root, split_fractions=(0.5, 0.25, 0.25)).items
+    assert {item.split for item in items} <= {"train", "validation", "test"}
+    assert len({(item.image, item.split) for item in items}) == len({item.image for item in items}) == 4
 
 
 def test_lists_of_places_are_json_as_published(tmp_path):

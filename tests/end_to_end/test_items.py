@@ -158,4 +158,7 @@ def test_spoken_objectnet_trains_on_real_pictures_with_captions(shared, tmp_path
     config.data.update(pairs_per_visit=1, together=False)
     found, _ = run(config, tmp_path / "run", 6)
     assert found["train"]["skipped_steps"] == 0 and found["data"]["quarantined"] == 0
-    assert found["evaluate"]["retrieval"]["trained"]["clips"] > 10
+    told = found["evaluate"]["retrieval"]["trained"]
+    assert told["clips"] > 10
+    asked = {name: (one["asked"], one["candidates"]) for name, one in told["directions"].items()}
+    assert asked == {"sound to image": (told["clips"], told["clips"] // 6), "image to sound": (told["clips"] // 6, told["clips"])}

@@ -1,5 +1,7 @@
 """Ranks and what is told of them, against lists that are sorted and counted one by one."""
 
+import itertools
+
 import numpy as np
 import pytest
 from evaluators import brute
@@ -86,11 +88,23 @@ def test_random_scores_give_chance():
     rng, found = np.random.default_rng(0), []
     for _ in range(200):
         found.append(list(told(counted(rng.normal(size=(200, 200))), "average", "official", 250)["recall"].values()))
-    wanted = list(ranking.chance(200, 200, 250)["recall"].values())
+    wanted = list(ranking.chance(200, np.ones(200, int), 250)["recall"].values())
     assert wanted == pytest.approx([0.004, 0.02, 0.04])
     error = np.std(found, axis=0) / np.sqrt(200)
     assert (np.abs(np.mean(found, axis=0) - wanted) < 3 * error + 1e-9).all()
-    assert ranking.chance(3, 3, 3) == {"recall": {"1": 1 / 3, "5": 1, "10": 1}, "median_rank": 2}
+    few = ranking.chance(3, np.ones(3, int), 3)
+    assert few["recall"] == pytest.approx({"1": 1 / 3, "5": 1, "10": 1}) and few["median_rank"] == 2
+
+
+def test_the_nearest_of_several_right_items_counts_and_chance_knows_of_them():
+    orders = np.array(list(itertools.permutations(range(7))))  # place -> item; items 0 and 1 are the first's, 2 the second's
+    ranks = np.argsort(orders, axis=1)
+    found = np.stack([ranks[:, :2].min(1), ranks[:, 2]], axis=1)
+    wanted = ranking.chance(7, np.array([2, 1]), 2)
+    assert [wanted["recall"][str(k)] for k in (1, 5)] == pytest.approx([(found < k).mean() for k in (1, 5)])
+    assert wanted["median_rank"] == np.median(found) + 1
+    counts = Counts(np.array([4, 2, 2, 1]), np.array([2, 3, 3, 1]))  # of the first query, two share a place with one other
+    assert [part.tolist() for part in ranking.best(counts, np.array([5, 5, 5, 8]))] == [[2, 1], [2, 1]]
 
 
 # Intervals ----------------------------------------------------------------------------------------------------------------

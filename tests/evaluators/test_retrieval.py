@@ -11,6 +11,8 @@ import tiny
 from evaluators import asking, brute
 
 from avc_jax import errors, systems
+from avc_jax.data.items import Item, ItemSource
+from avc_jax.data.items.captions import Captions
 from avc_jax.data.sources import Clip, Source
 from avc_jax.evaluators import graded, nearness, retrieval
 from avc_jax.systems.base import Comparison, Feature
@@ -233,7 +235,7 @@ def captioned(texts) -> Captioned:
     return Captioned(Path("."), source_of([""] * len(texts)).clips, items)
 
 
-def test_videos_are_found_by_the_words_of_sounds(tmp_path):
+def test_clips_are_found_by_the_words_that_are_said_in_them(tmp_path):
     texts = [f"now the {word}" for word in ("Pan", "oven", "knife", "bowl", "spoon", "whisk") for _ in range(12)]
 
     def answer(name, clip):
@@ -244,17 +246,99 @@ def test_videos_are_found_by_the_words_of_sounds(tmp_path):
 
     asked = evaluator(tmp_path, [], answer, heldout=captioned(texts))
     trained, untrained = asked(asking.network(name="trained")), asked(asking.network(name="untrained"))
-    assert {word["word"] for word in trained["words"]} == {"pan", "oven", "knife", "bowl", "spoon", "whisk"}  # not now, not the
-    assert trained["word_precision"] == 1 and untrained["word_precision"] < 0.4
-    assert trained["word_chance"] == pytest.approx(11 / 71)
-    assert asked.rows(trained, untrained)[-1].name == "Retrieval, videos by words in sounds: precision at 10"
+    assert list(trained["by_word"]) == ["sound to image", "image to sound"]
+    for direction, found in trained["by_word"].items():
+        assert {word["word"] for word in found["words"]} == {"pan", "oven", "knife", "bowl", "spoon", "whisk"}  # not now, not the
+        assert found["precision"] == found["recall"]["1"] == 1 and untrained["by_word"][direction]["precision"] < 0.4
+        assert [found["chance"], found["chance_recall"]["1"]] == pytest.approx([11 / 71] * 2)
+    names = [row.name for row in asked.rows(trained, untrained)]
+    assert names[-2:] == [f"Retrieval by words, image to sound: {what} at 10" for what in ("recall", "precision")]
+    assert asked.rows(trained, None)[-1].untrained is None
     named = evaluator(tmp_path, [], answer, heldout=captioned(texts), retrieval__words="oven, The, kettle")
-    assert [word["word"] for word in named(asking.network())["words"]] == ["oven", "the"]
+    assert [word["word"] for word in named(asking.network())["by_word"]["sound to image"]["words"]] == ["oven", "the"]
+    assert evaluator(tmp_path, [], answer, heldout=captioned(texts[:9]))(asking.network())["by_word"] == {}
 
 
-def test_a_query_is_left_out_of_its_own_list():
-    found = retrieval.without_own(np.array([[3, 1, 2], [0, 4, 1], [2, 0, 5]]), np.array([1, 1, 7]))
-    assert found.tolist() == [[3, 2], [0, 4], [2, 0]]
+@pytest.mark.parametrize("rule", ["average", "optimistic", "pessimistic", "naive"])
+def test_recalls_of_words_are_those_of_sorted_lists(tmp_path, rule):
+    """Of 30 captions, two of each picture, the picture asks once and finds neither of its own."""
+    has, picture = np.random.default_rng(1).random((30, 3)) < 0.3, np.arange(30) // 2
+    clips = spoken(picture, ["".join(f" w{k}" for k in np.flatnonzero(row)) for row in has])
+    asked = evaluator(tmp_path, [], by_picture, system=with_text(), heldout=clips, retrieval__words="w0,w1,w2",
+                      retrieval__ties=rule)
+    found, rows = asked(asking.network())["by_word"], [by_picture("", clip) for clip in clips.clips]
+    scores = np.array([[row["audio"] @ other["video"] for other in rows[::2]] for row in rows])
+    said = (has, picture), (has[::2] | has[1::2], np.arange(15))  # by captions, and by pictures
+    for direction, matrix, (asks, own), (there, answers) in (("sound to video", scores, *said),
+                                                             ("video to sound", scores.T, *reversed(said))):
+        for word, told in enumerate(found[direction]["words"]):
+            ranks = []
+            for query in np.flatnonzero(asks[:, word]):
+                others = answers != own[query]
+                right = matrix[query, others & there[:, word]].max()
+                listed = np.array([[*matrix[query, others & ~there[:, word]], right]])
+                ranks += brute.ranks(listed, np.array([listed.size - 1]), rule)
+            assert told["recall"] == pytest.approx(brute.recalls(ranks, asks[:, word].sum())), (word, direction)
+
+
+# Shared pictures ----------------------------------------------------------------------------------------------------------
+
+
+def spoken(pictures, texts=None) -> Source:
+    """Spoken captions of numbered pictures."""
+    texts = [""] * len(pictures) if texts is None else texts
+    return ItemSource(Path("."), tuple(
+        Item(f"{number}.wav", int(picture), "test", image=f"{picture}.jpg", captions=Captions.of_whole(text))
+        for number, (picture, text) in enumerate(zip(pictures, texts, strict=True))))
+
+
+def by_picture(name, clip):
+    """Exact numbers that are often equal; those of pictures are the same for all of their captions."""
+    heard = np.random.default_rng(1000 + int(clip.path[:-4])).integers(-2, 3, 5)
+    return whole_numbers(name, clip) | {"audio": heard.astype(float)}
+
+
+def test_several_captions_of_a_picture_do_not_hide_it_from_each_other(tmp_path):
+    def answer(name, clip):
+        row = np.eye(25)[clip.file]
+        return {"video": row, "audio": row + 0.01 * np.random.default_rng(int(clip.path[:-4])).normal(size=25)}
+
+    clips = spoken(np.arange(150) // 6)
+    asked = evaluator(tmp_path, [], answer, system=with_text(), heldout=clips, retrieval__shown=2)
+    found = asked(asking.network())
+    for direction, queries, items in (("sound to video", 150, 25), ("video to sound", 25, 150)):
+        told = found["directions"][direction]
+        assert (told["recall"]["1"], told["asked"], told["official"], told["candidates"]) == (1, queries, queries, items)
+    assert "One of the 6 captions of the picture, among 150" in "".join(row.note for row in asked.rows(found, None))
+    lists = np.load(tmp_path / "pictures/retrieval.npz")
+    assert lists["own"].sum(1).tolist() == [1, 1, 5, 5] and lists["query"][2:].tolist() == ["0.wav", "144.wav"]
+
+
+@pytest.mark.parametrize("rule", ["average", "optimistic", "pessimistic", "naive"])
+def test_shared_pictures_are_ranked_as_sorted_lists_of_pictures_and_of_captions(tmp_path, rule):
+    picture, silent = np.array([0, 0, 0, 1, 2, 2, 3, 4, 4, 4, 4, 5, 6, 7, 7]), {0, 3, 7}
+    clips = spoken(picture)
+
+    def answer(name, clip):
+        row = by_picture(name, clip)
+        return row | {"audio": row["audio"] * (np.nan if int(clip.path[:-4]) in silent else 1)}
+
+    asked = evaluator(tmp_path, [], answer, system=with_text(), heldout=clips, retrieval__ties=rule, retrieval__official=20)
+    found = asked(asking.network())["directions"]
+    rows = [answer("", clip) for clip in clips.clips]
+    first, heard = np.unique(picture, return_index=True)[1], [n for n in range(15) if n not in silent]
+    wanted = brute.ranks(np.array([[rows[q]["audio"] @ rows[n]["video"] for n in first] for q in heard]), picture[heard], rule)
+    assert found["sound to video"]["recall"] == pytest.approx(brute.recalls(wanted, 20))
+    assert found["sound to video"]["median_rank"] == np.median(wanted) + 1
+    wanted = []
+    for number, place in enumerate(first):
+        scores = {n: rows[place]["video"] @ rows[n]["audio"] for n in heard}
+        own = [score for n, score in scores.items() if picture[n] == number]
+        listed = np.array([[score for n, score in scores.items() if picture[n] != number] + [max(own, default=np.nan)]])
+        wanted += brute.ranks(listed, np.array([listed.size - 1]), rule) if own else []
+    told = found["video to sound"]
+    assert (told["asked"], told["official"], told["candidates"]) == (7, 13, 12)  # picture 1 has no sound; five are not listed
+    assert told["recall"] == pytest.approx(brute.recalls(wanted, 13)) and told["median_rank"] == np.median(wanted) + 1
 
 
 # Classes ------------------------------------------------------------------------------------------------------------------

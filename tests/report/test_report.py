@@ -366,7 +366,7 @@ def test_every_direction_stands_beside_the_untrained_network_and_chance(learned)
     for expected in (
         "Each clip asks with one half for its other half, among 232 clips.", "8 clips of 240 could not be asked, and count",
         "Equal scores: average.", "sound to video40.0 %39.0 % to 120.0 %untrained 2.0 %chance 0.4 %",
-        "3.53 to 4.5untrained 3.5chance 116.5", "bell, sound to video", "precision at 10", "In the mean of 3 words it is 40.0 %",
+        "3.53 to 4.5untrained 3.5chance 116.5", "bell, sound to video", "precision at 10", "mean of 3 words40.0 %chance 10.0 %",
         "video to sound own clip at 1", "asks this is a bell",
     ):  # fmt: skip
         assert expected in said
@@ -447,7 +447,8 @@ def test_damaged_results_of_evaluators(full, damage):
     make_results(full, evaluate={"transfer": {"trained": damage, "untrained": damage, "rows": [3, {"name": None}]},
                                  "pictures": {"trained": {"units": 3, "neighbours": []}, "rows": 4},
                                  "dimensions": {"trained": {"concepts": 3, "different": "x"}, "untrained": 4},
-                                 "retrieval": {"trained": {"words": [{"precision": "x"}, 3], "directions": {
+                                 "retrieval": {"trained": {"by_word": {"c": {"words": [{"precision": "x"}, 3]}, "d": 3},
+                                                           "directions": {
                                      "a": damage, "b": {"median_rank": 2, "recall": damage, "interval": {"median_rank": [1]}}}}}})
     assert "No transfer task yet" in told(full)
 

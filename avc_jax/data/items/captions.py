@@ -13,7 +13,9 @@ from avc_jax import errors
 from avc_jax.data import sources
 from avc_jax.data.items import plain_pickle
 
-_COLUMNS = ("video", "start_s", "end_s", "text")
+# What columns of a CSV may be called; the first name is ours, and counts first.
+_COLUMNS = {"video": ("video", "video_id", "vid", "vid_id"), "start": ("start_s", "start", "start_time", "begin"),
+            "end": ("end_s", "end", "end_time"), "text": ("text", "caption", "sentence")}
 
 
 class Captions:
@@ -71,13 +73,13 @@ class Captions:
 NONE = Captions()
 
 
-def find(root: Path, name: str, setting: str) -> Path:
-    """The file of that name in a folder or here.
+def find(root: Path, name: str, setting: str, *, folder: bool = False) -> Path:
+    """The file of that name in a folder or here; or, where it may be one, the folder.
 
     Raises:
       MissingInputError: it is in neither.
     """
-    found = next((path for path in (root / name, Path(name)) if path.is_file()), None)
+    found = next((path for path in (root / name, Path(name)) if path.is_file() or (folder and path.is_dir())), None)
     if found is None:
         raise errors.MissingInputError(f"{setting}={name}: there is no such file in {root} or here.")
     return found
@@ -93,16 +95,19 @@ def read(path: Path, wanted: set[str]) -> tuple[dict[str, Captions], list[str], 
     ends before it begins and is left out, the names of wanted ones.
 
     Args:
-      path: a pickle or JSON of {video: {"start": [...], "end": [...], "text": [...]}} (HowTo100M's), or a CSV of video, start_s,
-        end_s, text.
+      path: a pickle or JSON of {video: {"start": [...], "end": [...], "text": [...]}} (HowTo100M's); a CSV of video, start_s,
+        end_s, text, or as HowTo100M calls them video_id, start, end, text, where one without a video is of that which it is
+        called after; or a folder of a CSV for each video.
       wanted: names of videos.
 
     Raises:
       DataError: it cannot be read as that.
     """
     try:
-        if path.suffix == ".csv":
-            tree: Any = _from_csv(path)
+        if path.is_dir():
+            tree: Any = _from_folder(path, wanted)
+        elif path.suffix == ".csv":
+            tree = _from_csv(path)
         else:
             tree = json.loads(path.read_bytes()) if path.suffix == ".json" else plain_pickle.read(path)
         if not isinstance(tree, Mapping):
@@ -128,11 +133,22 @@ def _in_order(name: str, row: Any, backwards: list[str]) -> Captions:
 
 def _from_csv(path: Path) -> dict[str, dict[str, list[str]]]:
     rows = sources.read_csv(path)
-    if rows and any(column not in rows[0] for column in _COLUMNS):
-        raise ValueError(f"found columns {', '.join(map(str, rows[0]))}, expected {', '.join(_COLUMNS)}")
+    columns = {str(column).strip().lower(): column for column in (rows[0] if rows else ())}
+    named = {what: next((columns[name] for name in names if name in columns), "") for what, names in _COLUMNS.items()}
+    if rows and "" in (named["start"], named["end"], named["text"]):
+        raise ValueError(f"{path.name}: found columns {', '.join(map(str, rows[0]))}, expected video, start_s, end_s, text")
     grouped: dict[str, dict[str, list[str]]] = {}
     for row in rows:
-        own = grouped.setdefault(row["video"], {"start": [], "end": [], "text": []})
-        for name, column in zip(own, _COLUMNS[1:], strict=True):
-            own[name].append(row[column])
+        video = (row[named["video"]] or "") if named["video"] else path.stem
+        own = grouped.setdefault(video, {"start": [], "end": [], "text": []})
+        for name in own:
+            own[name].append(row[named[name]] or "")
+    return grouped
+
+
+def _from_folder(folder: Path, wanted: set[str]) -> dict[str, dict[str, list[str]]]:
+    """Video -> captions, those of wanted ones read. A file without any is of a video without captions."""
+    grouped: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.glob("*.csv")):
+        grouped |= _from_csv(path) if path.stem in wanted else {path.stem: {}}
     return grouped

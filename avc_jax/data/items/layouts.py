@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data import sources
-from avc_jax.data.items import captions, plain_pickle, spoken
+from avc_jax.data.items import captions, howto100m, plain_pickle, spoken
 from avc_jax.data.items.source import Item, ItemSource
 from avc_jax.data.items.words import WordVectors, count_unknown, tokens
 
 _MANIFEST, _DESCRIPTION = "manifest.csv", "features.json"
 _PICKLES = (".pkl", ".pickle")
 _COUNTED = 100_000  # Captions whose words are looked up before training; of more, these many.
-_YOUTUBE = 11  # Characters of a video's name there.
+_CLIP_OF_VIDEO = re.compile(r"([\w-]{11})[_./ -].+", re.ASCII)  # A name of YouTube, and which clip of the video it is.
 
 
 def open_items(config) -> ItemSource:
@@ -81,11 +82,14 @@ def _media_of(root: Path) -> Path:
 
 
 def _open_howto100m(config, root: Path) -> ItemSource:
-    """HowTo100M's features: <path>_2d.npz, <path>_3d.npz and <path>_spec.npz, for each `path` of a CSV."""
+    """HowTo100M's features: <path>_2d.npz, <path>_3d.npz and <path>_spec.npz, for each `path` of a CSV, see `howto100m.find`."""
+    tracks = config.data.streams.split("+")
     if config.data.manifest:
         rows = sources.read_manifest(root, config.data.manifest, "config.data.manifest")
+        for row in rows:
+            row["path"] = howto100m.find(root, row["path"], [f"_{track}.npz" for track in (*tracks, "spec")]).name
     else:
-        suffix = f"_{config.data.streams.split('+')[0]}.npz"
+        suffix = f"_{tracks[0]}.npz"
         found = sources.find_files(root, f"config.data.root={root}", (suffix,))
         rows = [{"path": path.removesuffix(suffix)} for path in found]
     return _films(config, root, rows, root)
@@ -142,7 +146,7 @@ def _captions(config, root: Path, paths: Iterable[str]) -> tuple[dict[str, capti
     # A caption file names a video by its path, with or without its extension, or by its last part.
     called = {path: (path, os.path.splitext(path)[0], os.path.splitext(os.path.basename(path))[0], os.path.basename(path))
               for path in paths}
-    file = captions.find(root, config.data.captions, "config.data.captions")
+    file = captions.find(root, config.data.captions, "config.data.captions", folder=True)
     found, strangers, backwards = captions.read(file, {name for own in called.values() for name in own})
     chosen = {path: next((name for name in own if name in found), None) for path, own in called.items()}
     table = {path: found[name] for path, name in chosen.items() if name is not None}
@@ -177,8 +181,10 @@ def _open_pickles(config, root: Path) -> ItemSource:
     films: dict[str, int] = {}
     items, silent = [], 0
     for number, (split, path, record) in enumerate(records):
-        name = str(record.get("id", f"{path.stem}/{number}"))
-        film = name[:_YOUTUBE] if len(name) > _YOUTUBE else name
+        named = record.get("id") is not None
+        name = str(record["id"]) if named else f"{path.stem}/{number}"
+        of_video = _CLIP_OF_VIDEO.fullmatch(name) if named else None
+        film = of_video[1] if of_video else name
         arrays = _arrays_of(record, streams, f"{path}, record {name}")
         silent += "spectrogram" not in arrays
         said = _texts(record.get("caption"), f"{path}, record {name}")

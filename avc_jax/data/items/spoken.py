@@ -16,6 +16,7 @@ _TRIED = 20  # Files of a list that are looked for to find their folder.
 _FLICKR_PAIRS = "wav2capt.txt"
 _FLICKR_SPLITS = {"Flickr_8k.trainImages.txt": "train", "Flickr_8k.devImages.txt": "validation",
                   "Flickr_8k.testImages.txt": "test"}
+_OF_LANGUAGE = re.compile(r"(.+)_(?:audio_base_path|image_base_path|wav)")
 _SPLIT_WORDS = {"train": ("train", "training"), "validation": ("val", "valid", "validation", "dev"), "test": ("test",),
                 "eval": ("eval", "evaluation")}
 
@@ -43,13 +44,13 @@ def open_spoken(config, root: Path) -> ItemSource:
       DataError: a list cannot be read.
     """
     data = config.data
-    if data.manifest:
-        pairs = [pair for path in find_all(root, data.manifest, "config.data.manifest") for pair in read_list(root, path)]
-    elif flickr := next((path for path in (root / _FLICKR_PAIRS, root / "flickr_audio" / _FLICKR_PAIRS) if path.is_file()), None):
+    flickr = next((path for path in (root / _FLICKR_PAIRS, root / "flickr_audio" / _FLICKR_PAIRS) if path.is_file()), None)
+    if flickr and not data.manifest:
         pairs = _read_flickr(root, flickr)
     else:
-        lists = sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(root.glob("*.txt"))
-        pairs = [pair for path in lists for pair in read_list(root, path)]
+        lists = find_all(root, data.manifest, "config.data.manifest") if data.manifest else (
+            sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(root.glob("*.txt")))
+        pairs = [pair for path in lists for pair in read_list(root, path, data.language)]
     groups = {image: number for number, image in enumerate(sorted({pair.image for pair in pairs}))}
     items = tuple(Item(pair.wav, groups[pair.image], pair.split or sources.hashed_split(pair.image, data.split_fractions),
                        captions=Captions.of_whole(pair.text) if pair.text else NONE,
@@ -57,13 +58,15 @@ def open_spoken(config, root: Path) -> ItemSource:
     return ItemSource(root, items, data.source, data.sound, pictures=True, media=root, clip_choice="whole")
 
 
-def read_list(root: Path, path: Path) -> list[Pair]:
+def read_list(root: Path, path: Path, language: str = "") -> list[Pair]:
     """The pairs of one list, of the split that they or its name say.
 
     Args:
       root: folder of pictures and sounds.
       path: JSON of {image_base_path, audio_base_path, data: [{image, wav, ...}]} (Places, Spoken ObjectNet), a CSV with columns
-        image and wav (or audio), or a text with a line "<image> <wav>" for each pair (the Japanese captions of Places).
+        image and wav (or audio), or a text with a line "<image> <wav>" for each pair (the Japanese captions of Places). Keys of
+        JSON may name a language: hindi_wav, hindi_audio_base_path (the Hindi captions of Places).
+      language: which of several; empty: the only one, or the one that the list's name says.
 
     Raises:
       MissingInputError: the pictures or sounds are not there.
@@ -71,7 +74,7 @@ def read_list(root: Path, path: Path) -> list[Pair]:
     """
     bases = ("", "")
     if path.suffix == ".json":
-        rows, bases = _read_json(path)
+        rows, bases = _read_json(path, language)
     elif path.suffix == ".csv":
         rows = [{**row, "wav": row.get("wav") or row.get("audio", "")} for row in sources.read_csv(path)]
     else:
@@ -91,17 +94,39 @@ def read_list(root: Path, path: Path) -> list[Pair]:
                  str(row.get("asr_text") or row.get("text") or "")) for row in rows]
 
 
-def _read_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str]]:
+def _read_json(path: Path, language: str) -> tuple[list[dict[str, Any]], tuple[str, str]]:
     """The rows of a list, and the folders of its images and wavs."""
     try:
         tree = json.loads(path.read_bytes())
         rows = tree["data"]
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError("data holds what is no object")
+        tree, *rows = _in_language(path, [tree, *rows], language)
         return rows, (str(tree.get("image_base_path") or ""), str(tree.get("audio_base_path") or ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.DataError(f"{path} cannot be read as a list of spoken captions ({type(error).__name__}: {error}); expected "
                                "{image_base_path, audio_base_path, data: [{image, wav}, ...]}.") from error
+
+
+def _in_language(path: Path, objects: list[dict[str, Any]], language: str) -> list[dict[str, Any]]:
+    """The same objects, with keys of one language (hindi_wav) also without its name. Where nobody asks for a language, those that
+    have no name anyway come first.
+
+    Raises:
+      DataError: there are several, and none is chosen.
+    """
+    found = sorted({named[1] for row in objects for key in row if (named := _OF_LANGUAGE.fullmatch(key))})
+    likely = [name for name in found if name.lower() in path.name.lower()]
+    chosen = language or (found[0] if len(found) == 1 else likely[0] if len(likely) == 1 else "")
+    plain = not language and all("wav" in row for row in objects[1:])
+    if chosen not in found and (plain or not found):
+        return objects
+    if chosen not in found:
+        raise errors.DataError(f"{path} has captions in {', '.join(found)}; config.data.language: found {language!r}, expected "
+                               "one of these.")
+    begin = f"{chosen}_"
+    own = [{key.removeprefix(begin): value for key, value in row.items() if key.startswith(begin)} for row in objects]
+    return [named | row if plain else row | named for named, row in zip(own, objects, strict=True)]
 
 
 def _lines(path: Path) -> list[str]:
@@ -126,7 +151,7 @@ def _base(root: Path, named: str, paths: Sequence[str], usual: Sequence[str], pa
 
 
 def _read_flickr(root: Path, path: Path) -> list[Pair]:
-    """Flickr8k Audio: wav2capt.txt ("<wav> <image> #<number>"), wavs/, the pictures, and Flickr8k's lists of splits."""
+    """Flickr8k Audio: wav2capt.txt ("<wav> <image> #<number>"), wavs/, the pictures, and Flickr8k's lists of splits, if any."""
     lists = {root / folder / name: split for folder in ("", "Flickr8k_text") for name, split in _FLICKR_SPLITS.items()}
     split_of_image = {image.strip(): split for own, split in lists.items() if own.is_file()
                       for image in _lines(own)}
@@ -135,7 +160,8 @@ def _read_flickr(root: Path, path: Path) -> list[Pair]:
         raise errors.DataError(f"{path}: expected lines of a wav and an image.")
     wav_base = _base(root, "", [row[0] for row in rows], ("wavs",), path)
     image_base = _base(root, "", [row[1] for row in rows], ("Flicker8k_Dataset", "Flickr8k_Dataset", "images"), path)
-    return [Pair(os.path.join(image_base, image), os.path.join(wav_base, wav), split_of_image.get(image, "other"))
+    unlisted = "other" if split_of_image else ""
+    return [Pair(os.path.join(image_base, image), os.path.join(wav_base, wav), split_of_image.get(image, unlisted))
             for wav, image, *_ in rows]
 
 

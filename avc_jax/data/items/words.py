@@ -1,6 +1,8 @@
 """Words as vectors: word2vec's files, of which only the rows that are asked for are read."""
 
+import codecs
 import collections
+import itertools
 import mmap
 import os
 import re
@@ -12,6 +14,9 @@ import numpy as np
 from avc_jax import errors
 
 _TOKEN = re.compile(r"[\w']+")
+_WORD = re.compile(rb"[^ \t\r\n\v\f]+")  # in the bytes of a file
+_LARGEST = float(np.finfo(np.float16).max)  # as which vectors are handed on
+_CHECKED = 100_000  # Vectors whose numbers are looked at when a file is opened; those of further words when they are asked for.
 
 
 def tokens(text: str) -> list[str]:
@@ -23,7 +28,8 @@ class WordVectors:
     """The vectors of a file in word2vec's binary or text format, which is mapped into memory and not read as a whole.
 
     Binary: a line "<count> <width>", then for each word the word, a space, and `width` float32; a line feed may follow. Text: a
-    line for each word, the word and its numbers with spaces between; a first line of counts may be there.
+    line for each word, the word and its numbers with spaces or tabs between; a first line of counts may be there. A byte-order
+    mark before all is passed over.
 
     Attributes:
       width: numbers of a vector.
@@ -38,7 +44,7 @@ class WordVectors:
 
         Raises:
           MissingInputError: there is no such file.
-          DataError: it is in neither format, or ends in the middle of a vector.
+          DataError: it is in neither format, ends in the middle of a vector, or holds what is no number of float16.
         """
         self.path = Path(path)
         if not self.path.is_file():
@@ -48,10 +54,11 @@ class WordVectors:
         with open(self.path, "rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         keep = None if wanted is None else {word.encode() for word in wanted}
+        first = len(codecs.BOM_UTF8) if self._bytes[:3] == codecs.BOM_UTF8 else 0
         end = self._bytes.find(b"\n")
-        header = self._bytes[: max(0, end)].split()
+        header = self._bytes[first : max(0, end)].split()
         is_counted = len(header) == 2 and all(part.isdigit() for part in header)
-        begin = end + 1 if is_counted else 0
+        begin = end + 1 if is_counted else first
         numbers = self._numbers_of_line(begin)
         self._is_binary = is_counted and not numbers
         if not is_counted and not numbers:
@@ -61,6 +68,8 @@ class WordVectors:
         self.width = int(header[1]) if is_counted else numbers
         self._places = (self._scan_binary(begin, int(header[0]), keep) if self._is_binary else
                         self._scan_text(begin, int(header[0]) if is_counted else None, keep))
+        for word, place in itertools.islice(self._places.items(), _CHECKED):
+            self._vector(word, place)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -69,22 +78,31 @@ class WordVectors:
         return word.encode() in self._places
 
     def rows(self, words: Iterable[str], count: int) -> np.ndarray:
-        """float32[n, width]: the vectors of the first `count` words that have one."""
-        places = [place for word in words if (place := self._places.get(word.encode())) is not None][:count]
-        found = np.zeros((len(places), self.width), np.float32)
-        for row, place in enumerate(places):
-            found[row] = self._vector(place)
+        """float32[n, width]: the vectors of the first `count` words that have one.
+
+        Raises:
+          DataError: a line holds other numbers than the first, or what is no number of float16.
+        """
+        known = [word.encode() for word in words if word in self][:count]
+        found = np.zeros((len(known), self.width), np.float32)
+        for row, word in enumerate(known):
+            found[row] = self._vector(word, self._places[word])
         return found
 
-    def _vector(self, place: int) -> np.ndarray:
+    def _vector(self, word: bytes, place: int) -> np.ndarray:
         if self._is_binary:
-            return np.frombuffer(self._bytes, "<f4", self.width, place)
-        end = self._bytes.find(b"\n", place)
-        numbers = self._bytes[place : end if end >= 0 else len(self._bytes)].split()
-        try:
-            return np.array([float(number) for number in numbers], np.float32).reshape(self.width)
-        except ValueError as error:
-            raise self._wrong(f"a line does not hold the {self.width} numbers of the first") from error
+            found = np.frombuffer(self._bytes, "<f4", self.width, place)
+        else:
+            end = self._bytes.find(b"\n", place)
+            numbers = self._bytes[place : end if end >= 0 else len(self._bytes)].split()
+            try:
+                found = np.array([float(number) for number in numbers]).reshape(self.width)
+            except ValueError as error:
+                raise self._wrong(f"the line of {_shown(word)} does not hold the {self.width} numbers of the first") from error
+        wrong = found[~(np.abs(found) <= _LARGEST)]  # what is no number is not less
+        if len(wrong):
+            raise self._wrong(f"the vector of {_shown(word)} holds {wrong[0]}, expected numbers up to {_LARGEST:g}")
+        return found
 
     def _numbers_of_line(self, begin: int) -> int:
         """How many numbers follow the word of the line there; 0 if it does not read as a line of text."""
@@ -118,12 +136,11 @@ class WordVectors:
         while begin < len(self._bytes):
             end = self._bytes.find(b"\n", begin)
             end = end if end >= 0 else len(self._bytes)
-            space = self._bytes.find(b" ", begin, end)
-            if space > begin:
+            found = _WORD.match(self._bytes, begin, end)
+            if found and found.end() + 1 < end:
                 lines += 1
-                word = self._bytes[begin:space]
-                if keep is None or word in keep:
-                    places.setdefault(word, space + 1)
+                if keep is None or found[0] in keep:
+                    places.setdefault(found[0], found.end() + 1)
             begin = end + 1
         if count not in (None, lines):
             raise self._wrong(f"it promises {count} vectors, and holds {lines}")
@@ -131,6 +148,10 @@ class WordVectors:
 
     def _wrong(self, what: str) -> errors.DataError:
         return errors.DataError(f"config.data.word_vectors={self.path} is no file of word2vec, binary or text: {what}.")
+
+
+def _shown(word: bytes) -> str:
+    return repr(word.decode("utf-8", "replace"))
 
 
 def count_unknown(vectors: WordVectors, texts: Iterable[str]) -> str:

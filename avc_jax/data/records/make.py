@@ -262,6 +262,12 @@ def _summary(source: Source, shards: list[layout.Shard], described: list[dict[st
     }
 
 
+def _on_long_clips(count: int) -> list[str]:
+    """What is to be known of clips that have no record although training uses them from their folder."""
+    return [f"Not the clips of the folder: {count} longer than --longest_s have no record, and training from the folder uses "
+            "them. Cut them by start_s and end_s in a manifest, or raise --longest_s, for both to see the same."] if count else []
+
+
 def summary_text(summary: dict[str, Any]) -> str:
     """The summary for people."""
     rejected = sum(summary["rejected"].values())
@@ -271,6 +277,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"{summary['records']} records of {summary['clips']} clips, {summary['hours']:.2f} hours, "
         f"{summary['bytes'] / 1e6:,.1f} MB in {summary['shards']} shards: {summary['splits']}.",
         f"Rejected: {rejected}{f' ({reasons})' if rejected else ''}.",
+        *_on_long_clips(summary["rejected"].get("too_long", 0)),
         f"Loudness, dBFS RMS: {loudness}.",
         f"Silence: {100 * summary['silence']['silent_windows']:.1f}% of windows; "
         f"{100 * summary['silence']['clips_more_than_half_silent']:.1f}% of clips are silent for more than half their windows.",

@@ -1,6 +1,7 @@
 """Published layouts: what they list, in which split and group, and what is said where they are not as they ought to be."""
 
 import json
+import pickle
 
 import media
 import numpy as np
@@ -82,6 +83,29 @@ def test_captions_of_a_csv_are_those_of_the_other_forms(tmp_path):
         made.opened("howto100m", made.write_howto100m(tmp_path / "h", films=1), data__captions="nowhere.json")
 
 
+@pytest.mark.parametrize("header", ["video_id,start,end,text", ",Video,end,START,caption", "start,end,text"])
+def test_captions_of_a_csv_may_name_their_columns_as_howto100m_does(tmp_path, header):
+    values = {"video_id": "a", "video": "a", "start": "1.5", "end": "2", "text": '"x, y"', "caption": '"x, y"', "": "0"}
+    (tmp_path / "a.csv").write_text(f"{header}\n{','.join(values[name] for name in header.lower().split(','))}\n")
+    found, *others = captions.read(tmp_path / "a.csv", {"a"})
+    assert found["a"].texts == ["x, y"] and others == [[], []]
+    assert (found["a"].start_s.tolist(), found["a"].end_s.tolist()) == ([1.5], [2.0])
+    (tmp_path / "b.csv").write_text("start,text\n1,x\n")
+    with pytest.raises(errors.DataError, match=r"b\.csv: found columns start, text, expected video, start_s, end_s, text"):
+        captions.read(tmp_path / "b.csv", {"b"})
+
+
+def test_captions_may_be_a_folder_of_a_table_for_each_film(tmp_path):
+    root = made.write_howto100m(tmp_path, films=3)
+    (root / "raw").mkdir()
+    for name, rows in (("film0000000", "0,3,y\n4,2,back\n"), ("film0000001", ""), ("stranger", "0,1,no\n")):
+        (root / f"raw/{name}.csv").write_text(f"start,end,text\n{rows}")
+    opened = made.opened("howto100m", root, data__captions="raw")
+    assert [item.captions.texts for item in opened.items] == [["y"], [], []]
+    assert ["no captions of 2 of the 3" in opened.notes[0], "1 videos that are not in the list" in opened.notes[1],
+            "1 captions that end before" in opened.notes[2]] == [True] * 3
+
+
 def test_what_is_not_there_is_said(tmp_path):
     for kind in ("features", "howto100m", "clip_pickles", "spoken_captions"):
         with pytest.raises(errors.MissingInputError, match=r"found (none|nothing)"):
@@ -99,6 +123,18 @@ def test_keys_that_do_not_go_together_are_said(tmp_path, changes, said):
     with pytest.raises(errors.ConfigError, match=said):
         made.config("howto100m", tmp_path, **changes)
     configs.check(made.config("howto100m", tmp_path))
+
+
+@pytest.mark.parametrize(("ids", "films"), [
+    ([f"synthetic_clip_{n}" for n in range(4)], [0, 1, 2, 3]),  # no separator follows its first 11 characters
+    (["a_b-c_d-e_f_0", "a_b-c_d-e_f_1", "a_b-c_d-e_g_0"], [0, 0, 1]), (["GLd3aX16zBg.3", "GLd3aX16zBg-12.5 20"], [0, 0]),
+    (["video7020", "video7021"], [0, 1]), (["GLd3aX16zBg", "GLd3aX16zBg_1", "GLd3aX16zBgh"], [0, 0, 1]), ([None, None], [0, 1])])
+def test_clips_of_pickles_are_of_the_film_that_their_names_begin_with(tmp_path, ids, films):
+    records = [made.record(number, seconds=0.1, id=name) for number, name in enumerate(ids)]
+    (tmp_path / "elevenchars.pkl").write_bytes(pickle.dumps(records))
+    items = made.opened("clip_pickles", tmp_path, data__split_fractions=(0.4, 0.3, 0.3)).items
+    assert [item.file for item in items] == films
+    assert len({(item.file, item.split) for item in items}) == len(set(films))
 
 
 # Spoken captions -----------------------------------------------------------------------------------------------------------

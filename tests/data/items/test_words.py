@@ -55,6 +55,29 @@ def test_a_line_of_another_length_is_said_when_it_is_asked_for(tmp_path):
         words.WordVectors(tmp_path / "v").rows(["b"], 1)
 
 
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(("content", "words_of"), [
+    (b"2 2\na\t1\t2\nb\t3\t4\n", "ab"), (b"a\t1 2\r\nb  3\t4\r\n", "ab"), (b"1\t2\na \t1\t 2\n", "a")])
+def test_any_blank_may_follow_a_word_and_a_mark_may_precede_all(tmp_path, begin, content, words_of):
+    (tmp_path / "v").write_bytes(begin + content)
+    vectors = words.WordVectors(tmp_path / "v")
+    np.testing.assert_array_equal(vectors.rows(words_of, 9), [[1, 2], [3, 4]][: len(words_of)])
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"b 1 2\nxa nan inf\n", "v is no file.*the vector of 'xa' holds nan"),
+    (b"a 1 70000\n", "'a' holds 70000.0, expected .* 65504"),
+    (b"2 2\na " + np.float32([1, 2]).tobytes() + b"b " + np.float32([1, -np.inf]).tobytes(), "'b' holds -inf")])
+def test_what_is_no_number_is_said_with_its_word(tmp_path, monkeypatch, content, said):
+    (tmp_path / "v").write_bytes(content)
+    with pytest.raises(errors.DataError, match=said):
+        words.WordVectors(tmp_path / "v")
+    monkeypatch.setattr(words, "_CHECKED", 0)  # of a large file, when it is asked for
+    with pytest.raises(errors.DataError, match=said):
+        words.WordVectors(tmp_path / "v").rows(["xa", "b", "a"], 3)
+    assert len(words.WordVectors(tmp_path / "v", {"zzz"})) == 0
+
+
 def test_words_keep_their_case_and_apostrophes():
     assert words.tokens("Don't add the SALT, now-ish: 2x ö!") == ["Don't", "add", "the", "SALT", "now", "ish", "2x", "ö"]
 
