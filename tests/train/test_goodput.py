@@ -114,7 +114,8 @@ def test_lines_that_were_cut_short_are_left_out(tmp_path, clock):
     again = Goodput(path, clock=clock, age_s=0.0)
     train(again, clock, 1, 2)
     again.close()
-    assert len({json.loads(line)["process"] for line in path.read_text().splitlines() if line.endswith("}") and line != "{}"}) == 2
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}") and line != "{}"]
+    assert len({json.loads(line)["process"] for line in whole}) == 2
     check(again.summary(), compile=10.0, data_wait=1.0, step=2.0, save=0.25)
 
 
