@@ -12,7 +12,7 @@ _ENDINGS = ("_2d.npz", "_3d.npz", "_spec.npz")
 
 
 def read(root: Path, table: str, missing_budget: float = 0.0) -> list[Item]:
-    """The films of a published list, under the names that their features lie under; see `data.items.howto100m.find`.
+    """The films of a published list, under the names that their features lie under; see `data.items.howto100m.Features`.
 
     Args:
       root: folder of the features.
@@ -24,10 +24,10 @@ def read(root: Path, table: str, missing_budget: float = 0.0) -> list[Item]:
       DataError: it has no column path.
     """
     folder = Folder(Path(root), "howto100m")
-    items, missing = [], []
+    items, missing, features = [], [], howto100m.Features(folder.root)
     rows = folder.rows(table, ("path",))
     for row in rows:
-        name, lacking = howto100m.find(folder.root, row["path"], _ENDINGS)
+        name, lacking = features.find(row["path"], _ENDINGS)
         if lacking:
             missing.append(f"{name}{', '.join(lacking)}")
         else:

@@ -1,5 +1,6 @@
 """Under which name the features of a film lie that a published list of HowTo100M names."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,29 +21,41 @@ class Found(NamedTuple):
     lacking: tuple[str, ...]
 
 
-def find(root: Path, listed: str, endings: Sequence[str]) -> Found:
-    """The features of a path of a list, such as food/video_j/jEyaTUyJ-rs.
+class Features:
+    """The files below a folder, each of whose folders is listed once: there are millions."""
 
-    They lie beside it, food/video_j/jEyaTUyJ-rs_2d.npz, or as the published code reads them in a folder of that name,
-    food/video_j/jEyaTUyJ-rs/jEyaTUyJ-rs_2d.npz. Some lists have None/ before the path, which folders seldom do.
+    def __init__(self, root: Path):
+        self._root = os.fspath(root)
+        self._names = functools.cache(_names)
 
-    Args:
-      root: folder of the features.
-      listed: the path; an extension of a video does not count.
-      endings: of the files, such as _2d.npz.
+    def has(self, path: str) -> bool:
+        """Whether there is a file of that path, relative to the folder."""
+        folder, name = os.path.split(os.path.join(self._root, path))
+        return name in self._names(folder)
 
-    Returns:
-      The name that most of them have; the first of these where it is no other.
-    """
-    stem, extension = os.path.splitext(listed)
-    bare = stem if extension.lower() in VIDEOS else listed
-    names = [name for path in dict.fromkeys((bare.removeprefix("None/"), bare))
-             for name in (path, f"{path}/{os.path.basename(path)}")]
-    best = Found(names[0], tuple(endings))
-    for name in names:
-        lacking = tuple(ending for ending in endings if not (root / f"{name}{ending}").is_file())
-        if len(lacking) < len(best.lacking):
-            best = Found(name, lacking)
-        if not lacking:
-            break
-    return best
+    def find(self, listed: str, endings: Sequence[str]) -> Found:
+        """The features of a path of a list, such as food/video_j/jEyaTUyJ-rs.
+
+        They lie beside it, food/video_j/jEyaTUyJ-rs_2d.npz, or as the published code reads them in a folder of that name,
+        food/video_j/jEyaTUyJ-rs/jEyaTUyJ-rs_2d.npz. Some lists have None/ before the path, which folders seldom do.
+
+        Args:
+          listed: the path; an extension of a video does not count.
+          endings: of the files, such as _2d.npz.
+
+        Returns:
+          The name that most of them have; the first one, food/video_j/jEyaTUyJ-rs, where there are none.
+        """
+        stem, extension = os.path.splitext(listed)
+        bare = stem if extension.lower() in VIDEOS else listed
+        names = [name for path in dict.fromkeys((bare.removeprefix("None/"), bare))
+                 for name in (path, f"{path}/{os.path.basename(path)}")]
+        found = (Found(name, tuple(ending for ending in endings if not self.has(f"{name}{ending}"))) for name in names)
+        return min(found, key=lambda one: len(one.lacking))
+
+
+def _names(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()

@@ -4,7 +4,6 @@ Pictures with spoken captions are in `spoken`.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -82,12 +81,13 @@ def _media_of(root: Path) -> Path:
 
 
 def _open_howto100m(config, root: Path) -> ItemSource:
-    """HowTo100M's features: <path>_2d.npz, <path>_3d.npz and <path>_spec.npz, for each `path` of a CSV, see `howto100m.find`."""
+    """HowTo100M's features: <path>_2d.npz, _3d.npz and _spec.npz for each `path` of a CSV, see `howto100m.Features`."""
     tracks = config.data.streams.split("+")
     if config.data.manifest:
         rows = sources.read_manifest(root, config.data.manifest, "config.data.manifest")
+        features = howto100m.Features(root)
         for row in rows:
-            row["path"] = howto100m.find(root, row["path"], [f"_{track}.npz" for track in (*tracks, "spec")]).name
+            row["path"] = features.find(row["path"], [f"_{track}.npz" for track in (*tracks, "spec")]).name
     else:
         suffix = f"_{tracks[0]}.npz"
         found = sources.find_files(root, f"config.data.root={root}", (suffix,))
@@ -120,14 +120,10 @@ def _with_silence(root: Path, items: Sequence[Item], streams: Sequence[str]) -> 
     Raises:
       MissingInputError: all of them are.
     """
-    @functools.cache  # a folder may hold many films
-    def names(folder: Path) -> frozenset[str]:
-        return frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
+    features = howto100m.Features(root)
 
     def is_silent(item: Item) -> bool:
-        parent, name = os.path.split(root / item.stem)
-        found = names(Path(parent))
-        return f"{name}_spec.npz" not in found and any(f"{name}_{stream}.npz" in found for stream in streams)
+        return not features.has(f"{item.stem}_spec.npz") and any(features.has(f"{item.stem}_{stream}.npz") for stream in streams)
 
     marked = [dataclasses.replace(item, silent=True) if is_silent(item) else item for item in items]
     films = sorted({item.path for item in marked if item.silent})
