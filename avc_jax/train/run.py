@@ -108,8 +108,8 @@ class Run:
         shared = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         self.progress.say(f"{config.system.name}: {parameters:,} parameters on {devices.size} x {devices[0].device_kind}"
                           f"{shared}, mesh {dict(self.mesh.shape)}.")
-        self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; "
-                          f"training on {config.data.split}.")
+        trained_on = f"training on {config.data.split}" if config.train.steps else "no training"
+        self.progress.say(f"{self.source.root}: {len(self.source.clips)} clips, {self.source.count_splits()}; {trained_on}.")
         for note in self.source.notes:
             self.progress.say(note)
         if self.no_pairs and config.evaluators.avc != "off":

@@ -15,33 +15,23 @@ def config(videos, steps: int, **changes):
     return made
 
 
-def test_without_steps_what_a_run_starts_from_is_evaluated_and_it_can_go_on(videos, tmp_path):
-    first = here.run(config(videos, 2), tmp_path / "first")
-    start = dict(train__init_from=str(tmp_path / "first"))
-    found = here.run(config(videos, 0, **start), tmp_path / "second")
-    assert (found["train"]["step"], found["train"]["pairs"], found["train"]["params_sha256"]) == (
-        0, 0, first["train"]["params_sha256"])
-    assert found["evaluate"]["avc"]["accuracy"] == first["evaluate"]["avc"]["accuracy"]
-    assert (tmp_path / "second" / "report.html").is_file()
-    again = here.run(config(videos, 0, **start), tmp_path / "second", evaluate_only=True)
-    assert again["evaluate"] == found["evaluate"]
-    later, at_once = (here.run(config(videos, 1, **start), tmp_path / name) for name in ("second", "third"))
-    assert later["train"] == at_once["train"] and later["train"]["step"] == 1
-
-
 def test_a_run_from_a_checkpoint_resumes_and_is_evaluated_without_it(videos, tmp_path, capsys):
     first = here.run(config(videos, 6), tmp_path / "first")
     init = dict(train__init_from=str(tmp_path / "first"), init__freeze="audio/*")
-    second = here.run(config(videos, 2, **init), tmp_path / "second")
+    second = here.run(config(videos, 0, **init), tmp_path / "second")  # without a step, what it starts from is evaluated
     assert f"Starts from {tmp_path / 'first'}, step 6" in capsys.readouterr().err
     assert second["init"]["checkpoint"] == str(tmp_path / "first")
     assert (second["init"]["step"], second["init"]["params_sha256"]) == (6, first["train"]["params_sha256"])
-    # What the network answered before its first step is what the first run's answered after its last.
-    assert second["evaluate"]["avc"]["untrained"]["accuracy"] == first["evaluate"]["avc"]["accuracy"]
+    assert (second["train"]["step"], second["train"]["params_sha256"]) == (0, first["train"]["params_sha256"])
+    assert second["evaluate"]["avc"]["accuracy"] == first["evaluate"]["avc"]["accuracy"]
+    assert (tmp_path / "second" / "report.html").is_file()
     shutil.rmtree(tmp_path / "first")
     third = here.run(config(videos, 4, **init), tmp_path / "second")
     printed = capsys.readouterr().err
-    assert "Resuming at step 2" in printed and "Starts from" not in printed and third["init"] == second["init"]
+    assert "Resuming at step 0" in printed and "Starts from" not in printed and third["init"] == second["init"]
+    assert third["train"]["step"] == 4 and third["train"]["params_sha256"] != first["train"]["params_sha256"]
+    # What the network answered before its first step is what the first run's answered after its last.
+    assert third["evaluate"]["avc"]["untrained"]["accuracy"] == first["evaluate"]["avc"]["accuracy"]
     here.run(config(videos, 4, **init, evaluate__seed=1), tmp_path / "second", evaluate_only=True)
     with pytest.raises(errors.ConfigError, match=r"Did you mean audio/\*\?"):
         here.run(config(videos, 4, **init | {"init__freeze": "adio/*"}), tmp_path / "third")
