@@ -13,6 +13,8 @@ from avc_jax import errors, stderr
 
 def run(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit code, which is 0 where it gives none; what went wrong is said on stderr."""
+    if sys.stderr is None:  # closed by whoever started this
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, for the life of the process
     # TensorFlow's and Orbax's greetings would bury the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -35,6 +35,12 @@ def test_exit_code_is_that_of_the_error_where_nobody_hears_of_it(where, error, c
         assert _end(COMMAND.format(error=error), closed) == code
 
 
+def test_closed_stderr_is_no_defect():
+    program = COMMAND.format(error="Stopped")
+    ended = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program], timeout=60, check=False)
+    assert ended.returncode == 75
+
+
 def _end(program: str, where) -> int:
     return subprocess.run([sys.executable, "-c", program], stderr=where, timeout=60, check=False).returncode
 

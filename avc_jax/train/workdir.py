@@ -54,20 +54,20 @@ class Workdir:
             raise self._unwritable(error) from error
         until, told = time.monotonic() + _HELD_S, ""
         while not self._is_locked():
-            process, host = self._owner()
+            process, host, machine = self._owner()
             used = f"{self._flag}={self.path} is in use by another run (process {process}"
-            if host == socket.gethostname():
+            if machine == _machine():
                 raise errors.ConfigError(f"{used}); wait for it or name another folder.")
             if time.monotonic() > until:
                 raise errors.Stopped(f"{used} on {host}), for {_HELD_S:g} s already. Wait for it or name another folder; if that "
                                      "machine has died, its lock will end, and the same command goes on.")
-            if told != host:
-                told = host
+            if told != machine:
+                told = machine
                 logger.warning("%s on %s). Waiting up to %.0f s, as that machine may have died.", used, host, _HELD_S)
             time.sleep(_POLL_S)
         try:
             self._lock.truncate(0)
-            self._lock.write(f"{os.getpid()} {socket.gethostname()}")
+            self._lock.write(f"{os.getpid()} {socket.gethostname()} {_machine()}")
             self._lock.flush()
         except OSError as error:
             raise self._unwritable(error) from error
@@ -83,11 +83,11 @@ class Workdir:
                                           "write into each other. Name a folder on a file system with locks.") from error
         return True
 
-    def _owner(self) -> tuple[str, str]:
-        """Process and machine that hold the lock; this machine where it does not say."""
+    def _owner(self) -> tuple[str, str, str]:
+        """Process, host and machine that hold the lock; this machine where it does not say."""
         self._lock.seek(0)
-        process, _, host = self._lock.read().partition(" ")
-        return process or "unknown", host or socket.gethostname()
+        said = self._lock.read().split()
+        return said[0] if said else "unknown", *(said[1:3] if len(said) == 3 else (socket.gethostname(), _machine()))
 
     def _unwritable(self, error: OSError) -> errors.CannotWriteError:
         return errors.CannotWriteError(f"{self._flag}={self.path} cannot be written: {error.strerror}.")
@@ -163,6 +163,14 @@ class Workdir:
     def update_evaluation(self, name: str, result: dict[str, Any]) -> None:
         """Replaces the results of one evaluator in results.json and keeps those of the others."""
         self.update_results(evaluate=self.read("results.json").get("evaluate", {}) | {name: result})
+
+
+def _machine() -> str:
+    """Tells whose locks end with their processes here. A host's name is not enough: a pod keeps its name on another machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def read_json(path: Path) -> dict[str, Any]:
