@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from absl import flags
 
-from avc_jax import errors
+from avc_jax import errors, stderr
 
 
 def run(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit code, which is 0 where it gives none; what went wrong is said on stderr."""
+    if sys.stderr is None:  # closed by whoever started this
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, for the life of the process
     # TensorFlow's and Orbax's greetings would bury the lines that matter.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -25,19 +27,21 @@ def run(command: Callable[[], int | None]) -> int:
         return command() or 0
     except errors.AvcError as error:
         if str(error):
-            print(f"{'' if isinstance(error, (errors.Stopped, errors.Ended)) else 'Error: '}{error}", file=sys.stderr)
+            stderr.say(f"{'' if isinstance(error, (errors.Stopped, errors.Ended)) else 'Error: '}{error}")
         return error.exit_code
     except KeyboardInterrupt as error:
-        print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        stderr.say("Interrupted. The same command goes on from the last checkpoint.")
         return errors.exit_code(error)
     except OSError as error:
         if errors.exit_code(error) != errors.CannotWriteError.exit_code:
             return _defect(error)
-        print(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, and "
-              "run the same command again.", file=sys.stderr)
+        stderr.say(f"Error: {error.filename or 'A file'} cannot be written: {error.strerror}. Make room, or the folder writable, "
+                   "and run the same command again.")
         return errors.CannotWriteError.exit_code
     except Exception as error:
         return _defect(error)
+    finally:
+        stderr.end()
 
 
 def _without_given_up_writes(unraisable) -> None:
@@ -47,8 +51,7 @@ def _without_given_up_writes(unraisable) -> None:
 
 
 def _defect(error: Exception) -> int:
-    traceback.print_exc()
-    print("Error: this is a defect of avc_jax; the lines above say where.", file=sys.stderr)
+    stderr.say(f"{traceback.format_exc()}Error: this is a defect of avc_jax; the lines above say where.")
     return errors.exit_code(error)
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from absl import flags
 
-from avc_jax import command, errors, vectors
+from avc_jax import command, errors, stderr, vectors
 from avc_jax.train.guard import Guard
 
 _FLAGS = flags.FlagValues()  # of this command alone, so that others can be imported beside it
@@ -140,13 +140,11 @@ class Progress:
             self._shown = now
             line = (f"embedding: file {file + 1} of {self._files}, {self.rows} windows, "
                     f"{self.rows / (now - self._began):.1f} a second")
-            self._stream.write(f"\r\x1b[K{line}" if self._tty else line + "\n")
-            self._stream.flush()
+            stderr.write(f"\r\x1b[K{line}" if self._tty else line + "\n", self._stream)
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
-        self._stream.write(("\r\x1b[K" if self._tty else "") + text + "\n")
-        self._stream.flush()
+        stderr.say(("\r\x1b[K" if self._tty else "") + text, self._stream)
 
 
 if __name__ == "__main__":

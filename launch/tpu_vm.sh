@@ -25,7 +25,11 @@ SPOT=${SPOT---spot}
 SHARE=${SHARE:-10.0.0.2:/share}
 POLL_S=${POLL_S:-60}
 
-if [ "$QUEUED" = yes ]; then kind=queued-resources all=(--node=all --worker=all); else kind=tpu-vm all=(--worker=all); fi
+if [ "$QUEUED" = yes ]; then
+    kind=queued-resources state=state.state all=(--node=all --worker=all)
+else
+    kind=tpu-vm state=state all=(--worker=all)
+fi
 
 tpus() {
     local verb=$1
@@ -84,11 +88,11 @@ status() { everywhere 'systemctl show --property=SubState --property=ExecMainSta
 keep() {
     local slice now
     while sleep "$POLL_S"; do
-        slice=$(tpus list --filter="name~/$NAME\$" --format='value(state.state)') || continue
+        slice=$(tpus list --filter="name~/$NAME\$" --format="value($state)") || continue
         case $slice in
             "") create || true ;;
-            SUSPENDED | FAILED) tpus delete "$NAME" || true ;;
-            ACTIVE)
+            SUSPENDED | FAILED | PREEMPTED | TERMINATED) tpus delete "$NAME" || true ;;
+            ACTIVE | READY)
                 now=$(status) || continue
                 case $now in
                     *failed*) echo "$now"; stop; return 70 ;;

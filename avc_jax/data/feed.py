@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ def to_devices(batch: dict[str, np.ndarray], sharding: Sharding) -> dict[str, ja
 
 
 class Feed:
-    """Iterates device batches that a thread prepares, so that reading and transfer overlap the step.
+    """Iterates batches that a thread prepares, on devices, so that reading and transfer overlap the step.
 
     The waits are short and repeated, because a signal handler runs only when the main thread comes back to Python.
     """
@@ -32,12 +33,12 @@ class Feed:
     _POLL_S = 0.2
     _CLOSE_S = 2.0  # What is still being read then, or waits for a source that is away, is left alone until the process ends.
 
-    def __init__(self, batches: Iterator[dict[str, np.ndarray]], sharding: Sharding, *, on_wait: Callable[[], None],
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], sharding: Sharding | None, *, on_wait: Callable[[], None],
                  ahead: int = 1):
         """
         Args:
           batches: this process's rows; endless or not.
-          sharding: of the batch axis.
+          sharding: of the batch axis; None leaves batches on the host.
           on_wait: called several times a second while waiting; it may raise to end the wait.
           ahead: device batches held ready.
         """
@@ -53,7 +54,7 @@ class Feed:
     def _fill(self) -> None:
         try:
             for batch in self._batches:
-                if not self._put(to_devices(batch, self._sharding)):
+                if not self._put(batch if self._sharding is None else to_devices(batch, self._sharding)):
                     return
             self._put(StopIteration())
         except BaseException as error:  # handed to the main thread, which raises it
@@ -71,7 +72,7 @@ class Feed:
     def __iter__(self) -> "Feed":
         return self
 
-    def __next__(self) -> dict[str, jax.Array]:
+    def __next__(self) -> dict[str, Any]:
         begin = time.monotonic()
         try:
             while True:

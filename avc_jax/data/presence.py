@@ -24,10 +24,19 @@ _FEWEST, _MOST = 3, 16  # files beside one that are looked at
 _POLL_S = 1.0
 _TELL_S = 60.0
 _LOOK_S = 20.0  # A network file system may not answer at all.
+# How reading fails where a source is away; also where it was, and is back when somebody looks.
+_PASSING = ("unreadable", "hangs")
 
 T = TypeVar("T")
 _telling = threading.Lock()
 _told_s: float | None = None  # None: nobody waits
+_on_wait: Callable[[], None] | None = None
+
+
+def while_waiting(call: Callable[[], None]) -> None:
+    """Has something called every second of any wait, from whichever thread waits."""
+    global _on_wait
+    _on_wait = call
 
 
 def patiently(read: Callable[[], T], why_away: Callable[[], str], should_stop: Callable[[], bool] = lambda: False) -> T:
@@ -39,18 +48,22 @@ def patiently(read: Callable[[], T], why_away: Callable[[], str], should_stop: C
       should_stop: asked every second while it waits.
 
     Raises:
-      BadMedia: as `read` does, where its source is there.
+      BadMedia: as `read` does, where its source is there, and was there for a second try.
       MissingInputError: the source did not come back in time.
       Stopped: `should_stop` said so, or this process is about to end.
     """
-    began = None
+    began, once_more = None, True
     while True:
         try:
             found = read()
-        except errors.BadMedia:
+        except errors.BadMedia as error:
             reason = why_away()
             if not reason:
-                raise
+                if not once_more or (began is None and error.kind not in _PASSING):
+                    raise
+                once_more = False
+                continue
+            once_more = True
         else:
             if began is not None:
                 _tell(f"It is back after {time.monotonic() - began:.0f} s; going on.", None)
@@ -68,6 +81,8 @@ def _wait(reason: str, began: float) -> None:
         raise errors.MissingInputError(f"{reason}, and that has not changed in {patience_s:g} s (config.data.patience_s). Put "
                                        "it right; the same command goes on from the last checkpoint.")
     _tell(f"{reason}; waiting for it, up to {patience_s:g} s.", time.monotonic())
+    if _on_wait is not None:
+        _on_wait()
     if processes.ending.wait(min(_POLL_S, patience_s - waited_s)):
         raise errors.Stopped("The run is ending.")
 

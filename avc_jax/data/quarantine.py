@@ -1,7 +1,6 @@
 """The ledger of files that cannot be used, and the budget of how many may be."""
 
 import collections
-import contextlib
 import json
 import os
 import threading
@@ -32,6 +31,7 @@ class Quarantine:
         self._num_files, self._setting = num_files, setting
         self._allowed = max(1, int(budget * num_files + 1e-6)) if budget > 0 else 0
         self.reasons: dict[str, tuple[str, str]] = {}
+        self._unwritten: errors.CannotWriteError | None = None
         self._before = ""  # what a new line needs in front
         if ledger is not None and ledger.exists():
             text = ledger.read_text(errors="replace")
@@ -59,8 +59,12 @@ class Quarantine:
 
     def hear(self, path: str, kind: str, reason: str) -> None:
         """Records a bad file that another process of the run has met; what that leads to, the next `check` raises."""
-        with contextlib.suppress(errors.AvcError):
+        try:
             self.add(path, errors.BadMedia(kind, reason))
+        except errors.DataError:
+            pass  # `check` finds it again
+        except errors.CannotWriteError as error:
+            self._unwritten = error
 
     def _append(self, path: str) -> None:
         if self._ledger is None:
@@ -76,7 +80,12 @@ class Quarantine:
             raise errors.CannotWriteError(f"{self._ledger} cannot be written: {error.strerror}.") from error
 
     def check(self) -> None:
-        """Raises DataError, with the commonest reasons and an example of each, if too many files are bad."""
+        """Raises DataError, with the commonest reasons and an example of each, if too many files are bad.
+
+        Raises CannotWriteError if what was heard of could not be written.
+        """
+        if self._unwritten is not None:
+            raise self._unwritten
         if len(self.reasons) <= self._allowed:
             return
         with self._lock:

@@ -1,5 +1,6 @@
 """Accuracy of audio-visual correspondence on held-out clips (arXiv:1705.08168, section 3.1)."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from avc_jax import audio, errors
 from avc_jax.data import visit as visits
-from avc_jax.data.feed import to_devices
+from avc_jax.data.feed import Feed, to_devices
 from avc_jax.data.moments import evaluation_format
 from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
@@ -52,14 +53,16 @@ class AVC:
                                      f"{2 * jax.process_count()}: a true and a false pair for each process.")
 
     def __call__(self, variables: Variables, *, max_clips: int = 0, keep: int = 0,
-                 on_batch: Callable[[int, int], None] = lambda done, clips: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+                 on_batch: Callable[[int, int], None] = lambda done, clips: None,
+                 on_wait: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Evaluates variables.
 
         Args:
           variables: of the system.
           max_clips: score an evenly spaced choice of at most this many clips; 0: all.
           keep: how many scored pairs to return for people to look at.
-          on_batch: called with (clips read, clips in all) now and then; may raise to stop.
+          on_batch: called with (clips read, clips in all) after each batch; may raise to stop.
+          on_wait: called several times a second while a batch is read; may raise to stop.
 
         Returns:
           Results for results.json, and `keep` pairs as arrays (`visit.fields`, and `score` f32[keep]).
@@ -72,11 +75,13 @@ class AVC:
         rows = self._batch_size // jax.process_count()
         scored = []
         # Every process runs as many steps as the one with most clips could need, so that none waits for another.
-        for number in range(math.ceil(math.ceil(len(chosen) / jax.process_count()) / (rows // 2))):
-            batch = _take(stream, rows // 2, self._reader.shapes)
-            batch["score"] = self._score_rows({name: batch[name] for name in self._names}, rows, variables)
-            scored.append(batch)
-            on_batch(min((number + 1) * (rows // 2), len(own)), len(own))
+        steps = math.ceil(math.ceil(len(chosen) / jax.process_count()) / (rows // 2))
+        feed = Feed((_take(stream, rows // 2, self._reader.shapes) for _ in range(steps)), None, on_wait=on_wait)
+        with contextlib.closing(feed):
+            for number, batch in enumerate(feed, start=1):
+                batch["score"] = self._score_rows({name: batch[name] for name in self._names}, rows, variables)
+                scored.append(batch)
+                on_batch(min(number * (rows // 2), len(own)), len(own))
         columns = {name: np.concatenate([batch[name] for batch in scored]) for name in (*self._reader.shapes, "score")}
         return self._conclude(columns, len(chosen)), _for_people(columns, keep)
 

@@ -255,7 +255,7 @@ class Baselines:
         features = {**setting.system.features, **{name: Feature((), "int32") for name in fields}}
         system = dataclasses.replace(setting.system, features=features, score=score)
         avc = AVC(system, setting.config, source, setting.mesh, setting.quarantine)
-        result, pairs = avc(variables, keep=keep, on_batch=lambda *_: setting.pulse())
+        result, pairs = avc(variables, keep=keep, on_batch=lambda *_: setting.pulse(), on_wait=setting.wait)
         if result["clips"] == 0:
             raise errors.DataError(f"Supervised baselines: none of the {result['skipped']} clips to score can be used; see the "
                                    "quarantine ledger.")

@@ -6,13 +6,12 @@ import importlib.util
 import os
 import re
 import socket
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import NoReturn
 
-from avc_jax import __version__, errors
+from avc_jax import __version__, errors, stderr
 from avc_jax import config as configs
 from avc_jax.parallel import line
 from avc_jax.parallel.peers import Peers
@@ -189,8 +188,7 @@ def start(place: Place, config, guard) -> Peers:
     """
     if place.count == 1:
         return Peers()
-    print(f"Process {place.process} of {place.count}, found by {place.found_by}; process 0 is at {place.coordinator}.",
-          file=sys.stderr)
+    stderr.say(f"Process {place.process} of {place.count}, found by {place.found_by}; process 0 is at {place.coordinator}.")
     host, port = line.split_address(place.coordinator)
     hello = {"process": place.process, "host": socket.gethostname(), "--num_processes": place.count, "avc_jax": __version__,
              **_flat(config)}
@@ -239,6 +237,7 @@ def share_of_gpus(local: tuple[int, int], environment: Environment) -> list[int]
       environment: variables.
     """
     number, count = local
-    seen = [gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu] or glob.glob("/dev/nvidia[0-9]*")
+    visible = environment.get("CUDA_VISIBLE_DEVICES")  # empty: none, as somebody wants it
+    seen = glob.glob("/dev/nvidia[0-9]*") if visible is None else [gpu for gpu in visible.split(",") if gpu]
     share = len(seen) // count
     return None if count == 1 or share == 0 else list(range(number * share, (number + 1) * share))

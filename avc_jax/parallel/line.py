@@ -7,6 +7,7 @@ Python cannot catch; so JAX starts once everybody is there, on the port that the
 import contextlib
 import errno
 import json
+import logging
 import selectors
 import socket
 import threading
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from avc_jax import errors
+
+logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
@@ -54,11 +57,14 @@ class Line:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
 
     def send(self, message: Message) -> None:
-        """Sends to everybody at the other ends; who is gone by now is left out."""
+        """Sends to everybody at the other ends; who is gone by now is left out, and who does not take it in time is gone."""
         data = _encode(message)
         for connection in self._connections.values():
-            with self._sending, contextlib.suppress(OSError):
-                connection.sendall(data)
+            with self._sending:
+                try:
+                    connection.sendall(data)
+                except OSError:
+                    _shut(connection)  # half a message may be on its way
 
     def listen(self, receive: Callable[[int, Message], None], gone: Callable[[int], None]) -> None:
         """Starts a thread that calls receive(process, message) for all that comes, and gone(process) when a connection ends."""
@@ -75,8 +81,13 @@ class Line:
                     with contextlib.suppress(OSError):
                         data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
                     *lines, rest[process] = (rest[process] + data).split(b"\n")
-                    for line in lines:
-                        receive(process, json.loads(line))
+                    try:
+                        for line in lines:
+                            receive(process, json.loads(line))
+                    except Exception:  # nothing that follows can be relied on, and this thread has to go on
+                        logger.exception("Process %d said what cannot be understood.", process)
+                        data = b""
+                        _shut(key.fileobj)  # type: ignore[arg-type]
                     if not data:
                         selector.unregister(key.fileobj)
                         self._open.discard(process)
@@ -235,6 +246,12 @@ def _read_line(connection: socket.socket, until: float, on_wait: Callable[[], No
             break
         data += part
     return data
+
+
+def _shut(connection: socket.socket) -> None:
+    """Ends a connection for both sides, and whoever reads from it notices."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _tell(connection: socket.socket, message: Message) -> None:

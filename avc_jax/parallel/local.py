@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Sequence
 
+from avc_jax import errors, stderr
 from avc_jax.parallel.init import share_of_gpus
 from avc_jax.train.guard import Guard
 
 _POLL_S = 0.05
 _GRACE_S = 15.0  # For the others when one process has failed; JAX's heartbeat may take longer to find out.
 _PR_SET_PDEATHSIG = 1
+_STOPPED = {-signal.SIGTERM, -signal.SIGINT, errors.Stopped.exit_code}
 
 
 def run(command: Sequence[str], count: int, guard: Guard) -> int:
@@ -31,7 +33,7 @@ def run(command: Sequence[str], count: int, guard: Guard) -> int:
       guard: entered.
 
     Returns:
-      The exit code of the first that failed, 128 + the number of the signal that killed it, or 0.
+      The exit code of the first that failed, 128 + the number of the signal that killed it, 75 if all were stopped, or 0.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -72,8 +74,7 @@ def _print(child: subprocess.Popen, number: int) -> threading.Thread:
     def work() -> None:
         assert child.stdout is not None
         for text in child.stdout:
-            sys.stderr.write(f"[{number}] {text}")
-            sys.stderr.flush()
+            stderr.write(f"[{number}] {text}")
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -81,7 +82,7 @@ def _print(child: subprocess.Popen, number: int) -> threading.Thread:
 
 
 def _wait(children: list[subprocess.Popen], guard: Guard) -> int:
-    """The exit code of the first that failed, when all have ended or the grace is over."""
+    """The exit code of the first that failed, when all have ended or the grace is over; 75 if all were stopped."""
     running, first, until, passed_on = list(children), 0, float("inf"), False
     while running and time.monotonic() < until:
         if guard.should_stop and not passed_on:
@@ -93,4 +94,7 @@ def _wait(children: list[subprocess.Popen], guard: Guard) -> int:
             if child.returncode and not first:
                 first, until = child.returncode, time.monotonic() + _GRACE_S
         time.sleep(_POLL_S)
+    # Who has not set up its guard yet is killed by a signal that is passed on.
+    if guard.should_stop and {child.returncode for child in children} <= _STOPPED:
+        return errors.Stopped.exit_code
     return first if first >= 0 else 128 - first

@@ -34,11 +34,15 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices=None, tensor: int = 1) -> M
     if data * fsdp * tensor != count:
         raise errors.ConfigError(f"config.mesh: found data={data}, fsdp={fsdp}, tensor={tensor}; their product has to be the "
                                  f"number of devices, {count}.")
-    own = count // len({device.process_index for device in devices})
+    check_tensor(tensor, count // len({device.process_index for device in devices}))
+    return Mesh(np.asarray(devices).reshape(data, fsdp, tensor), AXES)
+
+
+def check_tensor(tensor: int, own: int) -> None:
+    """Raises ConfigError unless config.mesh.tensor divides the `own` devices of each process."""
     if own % tensor:
         raise errors.ConfigError(f"config.mesh.tensor: found {tensor}, expected a divisor of the {own} devices of a process: "
                                  "those that share kernels see the same rows, which one process reads.")
-    return Mesh(np.asarray(devices).reshape(data, fsdp, tensor), AXES)
 
 
 def _place(device) -> tuple[int, int, int]:
@@ -178,6 +182,16 @@ def gathered(shardings):
         return NamedSharding(sharding.mesh, PartitionSpec(*(several or None for several in axes)))
 
     return jax.tree.map(whole, shardings)
+
+
+def check_train_batch(config, mesh: Mesh, processes: int) -> None:
+    """Raises ConfigError unless a training batch divides over the devices (see `check_batch_size`), and each process's rows over
+    its visits."""
+    check_batch_size("config.train.batch_size", config.train.batch_size, config.train.accumulate, mesh)
+    group = config.data.pairs_per_visit * processes
+    if config.train.batch_size % group:
+        raise errors.ConfigError(f"config.train.batch_size: found {config.train.batch_size}, expected a multiple of {group} "
+                                 "(config.data.pairs_per_visit x processes).")
 
 
 def check_batch_size(name: str, batch_size: int, pieces: int, mesh: Mesh) -> None:

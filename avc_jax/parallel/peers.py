@@ -6,17 +6,18 @@ nothing but SIGTERM and steps, and Orbax asks it in between with numbers of its 
 """
 
 import contextlib
-import faulthandler
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
-from avc_jax import errors
+from avc_jax import errors, stderr
 from avc_jax.parallel.line import Line, Message
 
 _NEWS_S = 5.0  # In which news of the end of a process reach the others.
+# What a process fails with on its own: its memory, and programs that the compiler or a device will always refuse.
+_OWN_FAILURES = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
 
 
 class Peers:
@@ -208,14 +209,11 @@ class Peers:
         self._tell("failed", code=code)
         self._wait_for_first(_NEWS_S)
         if message and (self._first is None or self._first.process == self.process):
-            with contextlib.suppress(OSError):
-                os.write(sys.stderr.fileno(), f"{message}\n".encode())
+            stderr.say_in_time(message)
         self.exit(code)
 
     def exit(self, code: int) -> NoReturn:
         """Ends this process; after a failure without waiting for anything that needs the others, who are ending, too."""
-        sys.stdout.flush()
-        sys.stderr.flush()
         if not self._ending:
             sys.exit(code)
         if self.process == 0 and self._line is not None:
@@ -244,11 +242,14 @@ class Peers:
         if self._ending:
             return  # the thread that ends this process sees to it
         self._ending = True
-        print(self._epitaph(first), file=sys.stderr)
-        if first.code == errors.LostError.exit_code and not first.gone:
-            faulthandler.dump_traceback(all_threads=True)  # of who is stuck in this process
         # The main thread may be in an operation that never ends; this one has to go on reading.
-        threading.Thread(target=self.exit, args=(first.code,), daemon=True).start()
+        threading.Thread(target=self._leave, args=(first,), daemon=True).start()
+
+    def _leave(self, first: "_End") -> NoReturn:
+        # Of who is stuck in this process.
+        stacks = f"\n{stderr.stacks()}" if first.code == errors.LostError.exit_code and not first.gone else ""
+        stderr.say_in_time(self._epitaph(first) + stacks)
+        self.exit(first.code)
 
     def _epitaph(self, first: "_End") -> str:
         what = "is gone" if first.gone else f"ended with exit code {first.code}"
@@ -264,9 +265,9 @@ class _End(NamedTuple):
 
 
 def _joint_failure(error: BaseException | None) -> BaseException | None:
-    """The failure of what all processes do together that is behind an error; memory fails a process on its own."""
+    """The failure of what all processes do together that is behind an error."""
     while error is not None:
-        if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(error):
+        if type(error).__name__ == "JaxRuntimeError" and not any(kind in str(error) for kind in _OWN_FAILURES):
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -39,19 +40,20 @@ _NONE, _REFUSED = -1, -2
 class Checkpoints:
     """The checkpoints of one work directory."""
 
-    def __init__(self, workdir: Path, *, keep: int = 3, read_only: bool = False):
+    def __init__(self, workdir: Path, *, keep: int = 3, read_only: bool = False, on_wait: Callable[[], None] = lambda: None):
         """
         Args:
           workdir: checkpoints go to `workdir/checkpoints/<step>`.
           keep: how many of the newest are kept.
           read_only: change nothing, so that a run that is under way is not disturbed.
+          on_wait: called now and then while a save is waited for, as long as it may still succeed.
 
         Raises:
           CannotWriteError: the folder cannot be made.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._digests, self._damaged = self.folder / "digests", self.folder / "damaged"
-        self._keep, self._read_only = keep, read_only
+        self._keep, self._read_only, self._on_wait = keep, read_only, on_wait
         if not read_only and jax.process_index() == 0:
             try:
                 self._digests.mkdir(parents=True, exist_ok=True)
@@ -139,10 +141,13 @@ class Checkpoints:
         if self._under_way is None:
             return
         (step, under_way), self._under_way = self._under_way, None
-        if not self._told_slow and not concurrent.futures.wait([under_way], timeout=_PATIENCE_S).done:
-            self._told_slow = True
-            logger.warning("Waiting for a checkpoint: %s is slow. A larger config.train.checkpoint_every waits less often.",
-                           self.folder)
+        until = time.monotonic() + _LIMIT_S
+        while time.monotonic() < until and not concurrent.futures.wait([under_way], timeout=_PATIENCE_S).done:
+            if not self._told_slow:
+                self._told_slow = True
+                logger.warning("Waiting for a checkpoint: %s is slow. A larger config.train.checkpoint_every waits less often.",
+                               self.folder)
+            self._on_wait()
         try:
             under_way.result()
             self._failures = 0
@@ -180,12 +185,15 @@ class Checkpoints:
         steps = self.steps()
         finished = [step for step in steps if self._digest_path(step).exists()]
         old = [step for step in steps if step < finished[-self._keep:][0]]
-        for step in old:
-            self._digest_path(step).unlink(missing_ok=True)  # first: without it, half a step is no checkpoint
-            shutil.rmtree(self.folder / str(step))
-        for path in self._digests.glob("*.json"):
-            if int(path.stem) not in steps:
-                path.unlink(missing_ok=True)
+        try:
+            for step in old:
+                self._digest_path(step).unlink(missing_ok=True)  # first: without it, half a step is no checkpoint
+                shutil.rmtree(self.folder / str(step))
+            for path in self._digests.glob("*.json"):
+                if int(path.stem) not in steps:
+                    path.unlink(missing_ok=True)
+        except OSError as error:  # the new one is saved, whatever becomes of these
+            logger.warning("A checkpoint that is not kept cannot be removed: %s.", error)
 
     def _digest_path(self, step: int) -> Path:
         return self._digests / f"{step}.json"

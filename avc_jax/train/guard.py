@@ -7,7 +7,6 @@ minutes, longer than a scheduler waits. So a thread hears of signals too, and en
 import os
 import signal
 import threading
-import time
 from typing import Any
 
 from avc_jax import errors
@@ -24,14 +23,15 @@ class Guard:
       nothing_to_lose: whether all that is worth keeping is on the disk. A signal then ends the process within seconds, whatever
         the main thread is doing. Whoever enters the guard sets it.
       peers: the processes that stop together.
-      calls: of `raise_if_stopped`; a sign of life.
+      signs: of life: calls of `raise_if_stopped` and `show_life`.
     """
 
     def __init__(self):
         self.signal_name: str | None = None
         self.nothing_to_lose = False
         self.peers = Peers()
-        self.calls = 0
+        self.signs = 0
+        self._over = threading.Event()
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Guard":
@@ -44,7 +44,7 @@ class Guard:
         return self
 
     def __exit__(self, *exc) -> None:
-        self.nothing_to_lose = False  # what follows has an exit code of its own
+        self._over.set()  # what follows has an exit code of its own
         signal.set_wakeup_fd(self._other_bell)
         os.close(self._bell)  # which ends the thread
         for number, handler in self._previous.items():
@@ -58,14 +58,18 @@ class Guard:
     def _listen(self, heard: int) -> None:
         with os.fdopen(heard, "rb", buffering=0) as bell:
             while number := bell.read(1):
-                if number[0] not in self._previous:
-                    continue
-                time.sleep(_PATIENCE_S)
-                if self.nothing_to_lose:
-                    # Without Python's and XLA's clean-up, which would wait for the main thread or crash beside it.
-                    name = signal.Signals(number[0]).name
-                    self.peers.abort(errors.Stopped.exit_code,
-                                     f"Stopped by {name}, with nothing to save; the same command goes on.")
+                if number[0] in self._previous:
+                    self._end_when_nothing_is_lost(signal.Signals(number[0]).name)
+
+    def _end_when_nothing_is_lost(self, signal_name: str) -> None:
+        """Returns at the end of the guard; ends the process before, once there was nothing to lose for a while."""
+        there_was_nothing = self.nothing_to_lose
+        while not self._over.wait(_PATIENCE_S):
+            if self.nothing_to_lose and there_was_nothing:
+                # Without Python's and XLA's clean-up, which would wait for the main thread or crash beside it.
+                self.peers.abort(errors.Stopped.exit_code,
+                                 f"Stopped by {signal_name}, with nothing to save; the same command goes on.")
+            there_was_nothing = self.nothing_to_lose
 
     def join(self, peers: Peers) -> None:
         """From now on all processes of a run stop together."""
@@ -80,13 +84,23 @@ class Guard:
 
         Every process has to call this equally often, and all raise at the same call.
         """
-        self.calls += 1
+        self.show_life()
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
         if reason := self.peers.stopped(self.signal_name):
             raise errors.Stopped(reason)
 
+    def show_life(self) -> None:
+        """Tells the watchdog that a wait has a limit of its own; from any thread."""
+        self.signs += 1
+
     def raise_while_waiting(self) -> None:
-        """As `raise_if_stopped`, for waits that are not the same in all processes; raises only where there is but one."""
+        """As `raise_if_stopped`, for waits that are not the same in all processes; raises only where there is but one.
+
+        It is no sign of life: what is waited for may never come.
+        """
         if self.peers.count == 1:
-            self.raise_if_stopped()
+            self._raise_if_stopped()
         else:
             self.peers.tell_of(self.signal_name)

@@ -1,10 +1,11 @@
 """The train loop, for every system: a story from config to results.
 
-The order within a step is a promise: fetch a batch, step, log, evaluate, save, stop if asked to. A state that is saved
-has been through everything that belongs to its step.
+The order within a step is a promise: fetch a batch, step, log, save, evaluate, stop if asked to. A run that ended while it
+evaluated a state begins with that evaluation when it resumes from it.
 """
 
 import contextlib
+import logging
 import time
 
 import jax
@@ -16,10 +17,14 @@ from avc_jax.data.plan import Plan
 from avc_jax.parallel import mesh as meshes
 from avc_jax.train import emergency, goodput
 from avc_jax.train import step as steps
-from avc_jax.train.results import conclude, evaluate, publish, save_last
+from avc_jax.train.results import conclude, evaluate, is_evaluated, publish, save_last
 from avc_jax.train.run import Run
 from avc_jax.train.state import State
 from avc_jax.train.writers import average, make_writer
+
+logger = logging.getLogger(__name__)
+
+_SLOW = 0.5  # share of the time in which training waits for data
 
 
 def train(run: Run) -> None:
@@ -59,6 +64,8 @@ def _train_steps(run: Run, state: State, writer) -> State:
         with run.goodput.part("compile"):
             step_fn = _compile(run)
         window.begin(start)
+        if _is_to_evaluate(run, start) and not is_evaluated(run, state):
+            _evaluate(run, state, writer, window)
         for step in range(start + 1, config.train.steps + 1):
             with run.goodput.part("data_wait"):
                 batch = next(feed)
@@ -70,16 +77,13 @@ def _train_steps(run: Run, state: State, writer) -> State:
             run.quarantine.check()  # of what other processes met
             if step % config.train.log_every == 0 or step == config.train.steps:
                 window.log(step, state)
-            if config.train.evaluate_every and step % config.train.evaluate_every == 0 and step < config.train.steps:
-                with run.goodput.part("evaluate"):
-                    evaluate(run, state, writer)
-                    publish(run, state)
-                window.begin(step)
             if step % config.train.checkpoint_every == 0 or step == config.train.steps or run.checkpoints.must_retry():
                 window.check_finite(state)
                 with run.goodput.part("save"):
                     run.checkpoints.save(state)
                 run.goodput.write()
+            if _is_to_evaluate(run, step):
+                _evaluate(run, state, writer, window)
             run.guard.raise_if_stopped()
         return state
     except errors.Stopped as stopped:
@@ -100,6 +104,19 @@ def _train_steps(run: Run, state: State, writer) -> State:
     finally:
         profile.close()
         feed.close()
+
+
+def _is_to_evaluate(run: Run, step: int) -> bool:
+    """Whether a step is one of those in mid-training after which the network is evaluated."""
+    every = run.config.train.evaluate_every
+    return bool(every) and step % every == 0 and 0 < step < run.config.train.steps
+
+
+def _evaluate(run: Run, state: State, writer, window: "_Window") -> None:
+    with run.goodput.part("evaluate"):
+        evaluate(run, state, writer)
+        publish(run, state)
+    window.begin(int(state.step))
 
 
 def _batches(run: Run, start: int):
@@ -151,6 +168,7 @@ class _Window:
         self._run, self._feed, self._writer = run, feed, writer
         self._metrics: list = []
         self._waited_s, self._skipped = 0.0, 0
+        self._told_slow: bool | None = None  # None: the first stretch is not over, in which the reading begins
 
     def begin(self, step: int) -> None:
         """Starts to count time at a step."""
@@ -167,11 +185,21 @@ class _Window:
         self._metrics = []
         values |= self._run.progress.measure(step, self._feed.waited_s - self._waited_s)
         self._run.progress.report(step, values)
+        self._tell_if_slow(values["data_wait"])
         values |= {"lr": float(self._run.schedule(step - 1)), "skipped": int(state.skipped)}
         self._writer.write_scalars(step, {f"train/{name}": value for name, value in values.items()})
         self._writer.flush()
         self.check_finite(state)
         self.begin(step)
+
+    def _tell_if_slow(self, data_wait: float) -> None:
+        """Warns once, in whichever process waits for its data."""
+        if self._told_slow is False and data_wait > _SLOW:
+            self._told_slow = True
+            logger.warning("Training waits for data %.0f%% of the time: reading %s is slow. benchmarks/input.py measures it; "
+                           "config.data.decode_threads, a faster disk or records (avc_jax.prepare) can help.",
+                           100 * data_wait, self._run.source.root)
+        self._told_slow = bool(self._told_slow)
 
     def check_finite(self, state: State) -> None:
         """Tells of skipped steps; raises DivergedError when there were too many."""

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from avc_jax import stderr
+
 
 class Progress:
     """Rates over the stretch since the last report, and the line made of them.
@@ -54,8 +56,7 @@ class Progress:
 
     def _write(self, text: str) -> None:
         if not self._silent:
-            self._stream.write(text)
-            self._stream.flush()
+            stderr.write(text, self._stream)
 
 
 def _clock_text(seconds: float) -> str:

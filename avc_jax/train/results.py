@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jaxlib
+import numpy as np
+from jax.experimental import multihost_utils
 
 from avc_jax import __version__, errors, report
 from avc_jax import config as configs
@@ -32,6 +34,13 @@ def evaluate(run: Run, state: State, writer=None, *, last: bool = False) -> None
     elif last and run.no_pairs and run.config.evaluators.avc != "off":
         _note_for_page(run, run.no_pairs)
     run.analyses.ask(state, writer, last=last)
+    run.workdir.update_results(evaluated_step=int(state.step))
+
+
+def is_evaluated(run: Run, state: State) -> bool:
+    """Whether `evaluate` has come to its end for this step. Process 0 decides for all."""
+    done = run.workdir.read("results.json").get("evaluated_step") == int(state.step)
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(done)))
 
 
 def _note_for_page(run: Run, reason: str) -> None:
@@ -53,7 +62,7 @@ def _evaluate_pairs(run: Run, evaluator: avc.AVC, state: State, writer, last: bo
 
     variables = states.inference_variables(state)
     result, pairs = evaluator(variables, max_clips=0 if last else config.evaluate.max_clips, keep=config.evaluate.pairs_on_page,
-                              on_batch=on_batch)
+                              on_batch=on_batch, on_wait=run.guard.raise_while_waiting)
     if result["clips"] == 0:
         raise errors.DataError(f"None of the {result['skipped']} held-out clips can be used; see "
                                f"{run.workdir.path / 'quarantine.jsonl'}.")
@@ -80,7 +89,7 @@ def _pairs_untrained(run: Run, evaluator: avc.AVC, on_batch) -> dict[str, Any]:
     """The accuracy of the network before its first step, see `Analyses.about_untrained`."""
 
     def ask(network: base.Network) -> dict[str, Any]:
-        return evaluator(network.variables, on_batch=on_batch)[0]
+        return evaluator(network.variables, on_batch=on_batch, on_wait=run.guard.raise_while_waiting)[0]
 
     return run.analyses.about_untrained("avc", ask)
 
@@ -92,6 +101,7 @@ def conclude(run: Run, state: State, writer) -> None:
       Stopped: a signal came; the state is saved, and the same command goes on with what was not asked yet.
     """
     save_last(run, state)
+    run.guard.peers.meet()  # process 0 alone writes the digest, and whoever has nothing to lose ends all
     run.guard.nothing_to_lose = True
     write_facts(run, state)
     try:

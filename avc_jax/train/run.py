@@ -3,15 +3,19 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from avc_jax import errors
-from avc_jax.data import sources
+from avc_jax.data import presence, sources
 from avc_jax.data.moments import make_format
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.evaluators import avc
@@ -52,10 +56,12 @@ class Run:
         self.mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp, tensor=config.mesh.tensor)
         if config.train.compilation_cache:
             _keep_compiled_programs()
+        _check_shared(workdir)
         self.is_first = guard.peers.process == 0  # who alone writes, but for the arrays of checkpoints, and speaks
         self.quarantine = Quarantine(workdir.path / "quarantine.jsonl" if self.is_first else None, self.source.num_files,
                                      config.data.quarantine_budget, tell=None if self.is_first else guard.peers.tell_bad)
         guard.peers.on_bad = self.quarantine.hear
+        presence.while_waiting(guard.show_life)
         self.form = make_format(config)
         self.program = Program(config, self.mesh)
         self.system, self.objective, self.optimizer = self.program.system, self.program.objective, self.program.optimizer
@@ -65,7 +71,7 @@ class Run:
         self._draw_state = jax.jit(self.program.init, out_shardings=self.shardings)
         self.progress = Progress(config.train.steps, config.train.batch_size * (2 if config.data.pairing == "shared" else 1),
                                  silent=not self.is_first)
-        self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints)
+        self.checkpoints = Checkpoints(workdir.path, keep=config.train.keep_checkpoints, on_wait=guard.show_life)
         self.emergency = Emergency(config.train.emergency_folder, workdir.run_id)
         self.goodput = Goodput(workdir.path / "goodput.jsonl" if self.is_first else None)
 
@@ -98,11 +104,7 @@ class Run:
           ConfigError: the batch does not fit the devices.
         """
         config = self.config
-        meshes.check_batch_size("config.train.batch_size", config.train.batch_size, config.train.accumulate, self.mesh)
-        group = config.data.pairs_per_visit * jax.process_count()
-        if config.train.batch_size % group:
-            raise errors.ConfigError(f"config.train.batch_size: found {config.train.batch_size}, expected a multiple of {group} "
-                                     "(config.data.pairs_per_visit x processes).")
+        meshes.check_train_batch(config, self.mesh, jax.process_count())
         devices = self.mesh.devices.reshape(-1)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.template.params))
         shared = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -147,6 +149,14 @@ class Run:
         if self.config.evaluators.avc == "off" or self.no_pairs:
             return None
         return avc.AVC(self.system, self.config, self.heldout, self.mesh, self.quarantine)
+
+
+def _check_shared(workdir: Workdir) -> None:
+    """Raises ConfigError in a process whose work directory is of another run than that of process 0."""
+    own = np.frombuffer(hashlib.sha256(workdir.run_id.encode()).digest(), np.uint8)
+    if not np.array_equal(multihost_utils.broadcast_one_to_all(own), own):
+        raise errors.ConfigError(f"--workdir={workdir.path} is not the same folder on {socket.gethostname()} as for process 0: "
+                                 "name one on storage that all machines share.")
 
 
 def _keep_compiled_programs() -> None:

@@ -1,15 +1,13 @@
 """Ends a run that is stuck, with the stacks of its threads: nothing else would notice, and a scheduler starts it again."""
 
-import faulthandler
-import sys
 import threading
 
-from avc_jax import errors
+from avc_jax import errors, stderr
 from avc_jax.train.guard import Guard
 
 
 class Watchdog:
-    """Context manager in which signs of life have to come now and then: the calls of `guard.raise_if_stopped`.
+    """Context manager in which signs of life have to come now and then: those of the guard.
 
     Of several processes each has its own, and the first that barks ends them all: who waits for one that is stuck is stuck, too.
     """
@@ -35,15 +33,16 @@ class Watchdog:
     def _watch(self) -> None:
         # In turns of its own, so that a laptop that was asleep is not taken for one that was stuck.
         turn_s = min(self._limit_s / 20, 5.0)
-        seen, silent_s = self._guard.calls, 0.0
+        seen, silent_s = self._guard.signs, 0.0
         while not self._over.wait(turn_s):
-            silent_s = silent_s + turn_s if self._guard.calls == seen else 0.0
-            seen = self._guard.calls
+            silent_s = silent_s + turn_s if self._guard.signs == seen else 0.0
+            seen = self._guard.signs
             if silent_s >= self._limit_s:
                 self._bark()
 
     def _bark(self) -> None:
-        print(f"Error: no step and no batch of an evaluation for {self._limit_s:g} s (config.train.watchdog_s), so this run is "
-              "stuck and ends. The stacks of its threads say where; start it again to resume.", file=sys.stderr)
-        faulthandler.dump_traceback(all_threads=True)
+        # Whoever reads what is said may be what is stuck.
+        stderr.say_in_time(
+            f"Error: no step and no batch of an evaluation for {self._limit_s:g} s (config.train.watchdog_s), so this run is "
+            f"stuck and ends. The stacks of its threads say where; start it again to resume.\n{stderr.stacks()}")
         self._guard.peers.abort(errors.LostError.exit_code)

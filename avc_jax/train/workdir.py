@@ -1,7 +1,9 @@
 """The work directory: made, claimed by one run, checked to belong to this config; and the files of what it concluded."""
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import secrets
 import socket
@@ -17,6 +19,10 @@ _NETWORK_SECTIONS = ("config.system.", "config.audio.", "config.data.frame", "co
 
 
 _SHOWN_S = 60.0  # A network file system may show a new file to other machines only after a while.
+_HELD_S = 300.0  # The server of one may keep the lock of a machine that died for a while.
+_POLL_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class Workdir:
@@ -30,8 +36,9 @@ class Workdir:
           owned: whether this is the process of its run that takes the lock and writes; in others, `write` does nothing.
 
         Raises:
-          CannotWriteError: the folder cannot be made or written.
-          ConfigError: no folder was named, or another run is writing to it.
+          CannotWriteError: the folder cannot be made, written or locked.
+          ConfigError: no folder was named, or another run of this machine is writing to it.
+          Stopped: one of another machine is, and was for minutes; it may be a node that died, so trying again can help.
         """
         if not path:
             raise errors.ConfigError(f"{flag} is missing: name a folder to write to.")
@@ -45,19 +52,42 @@ class Workdir:
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115, held until close
         except OSError as error:
             raise self._unwritable(error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.seek(0)
-            owner = self._lock.read().strip() or "unknown"
-            raise errors.ConfigError(f"{self._flag}={self.path} is in use by another run (process {owner}); wait for it or name "
-                                     "another folder.") from error
+        until, told = time.monotonic() + _HELD_S, ""
+        while not self._is_locked():
+            process, host, machine = self._owner()
+            used = f"{self._flag}={self.path} is in use by another run (process {process}"
+            if machine == _machine():
+                raise errors.ConfigError(f"{used}); wait for it or name another folder.")
+            if time.monotonic() > until:
+                raise errors.Stopped(f"{used} on {host}), for {_HELD_S:g} s already. Wait for it or name another folder; if that "
+                                     "machine has died, its lock will end, and the same command goes on.")
+            if told != machine:
+                told = machine
+                logger.warning("%s on %s). Waiting up to %.0f s, as that machine may have died.", used, host, _HELD_S)
+            time.sleep(_POLL_S)
         try:
             self._lock.truncate(0)
-            self._lock.write(str(os.getpid()))
+            self._lock.write(f"{os.getpid()} {socket.gethostname()} {_machine()}")
             self._lock.flush()
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _is_locked(self) -> bool:
+        """Tries to take the lock."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            raise errors.CannotWriteError(f"{self._flag}={self.path} cannot be locked ({error.strerror}), so two runs could "
+                                          "write into each other. Name a folder on a file system with locks.") from error
+        return True
+
+    def _owner(self) -> tuple[str, str, str]:
+        """Process, host and machine that hold the lock; this machine where it does not say."""
+        self._lock.seek(0)
+        said = self._lock.read().split()
+        return said[0] if said else "unknown", *(said[1:3] if len(said) == 3 else (socket.gethostname(), _machine()))
 
     def _unwritable(self, error: OSError) -> errors.CannotWriteError:
         return errors.CannotWriteError(f"{self._flag}={self.path} cannot be written: {error.strerror}.")
@@ -133,6 +163,14 @@ class Workdir:
     def update_evaluation(self, name: str, result: dict[str, Any]) -> None:
         """Replaces the results of one evaluator in results.json and keeps those of the others."""
         self.update_results(evaluate=self.read("results.json").get("evaluate", {}) | {name: result})
+
+
+def _machine() -> str:
+    """Tells whose locks end with their processes here. A host's name is not enough: a pod keeps its name on another machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def read_json(path: Path) -> dict[str, Any]:

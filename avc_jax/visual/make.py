@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from avc_jax import errors
+from avc_jax import errors, stderr
 from avc_jax.data import decoders, processes
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.sources import Source
@@ -274,13 +274,11 @@ class Progress:
         self._shown, passed_s = now, now - self._began
         line = (f"features: {self._done} of {self._videos} videos, {self._media_s / passed_s:.1f} seconds of video a second, "
                 f"{passed_s * (self._videos - self._done) / self._done:.0f} s left")
-        self._stream.write(f"\r\x1b[K{line}" if self._tty else line + "\n")
-        self._stream.flush()
+        stderr.write(f"\r\x1b[K{line}" if self._tty else line + "\n", self._stream)
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
-        self._stream.write(("\r\x1b[K" if self._tty else "") + text + "\n")
-        self._stream.flush()
+        stderr.say(("\r\x1b[K" if self._tty else "") + text, self._stream)
 
     def end(self) -> None:
         """Prints what was done."""

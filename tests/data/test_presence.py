@@ -109,6 +109,28 @@ def test_reading_waits_for_a_folder_and_gives_the_same_then(videos, tmp_path, pa
     assert "is gone; waiting for it, up to 60 s." in caplog.text and "It is back after" in caplog.text
 
 
+@pytest.mark.parametrize(("failures", "away", "is_read"), [
+    (["unreadable"], [""], True), (["hangs"], [""], True), (["damaged"], [""], False), (["hangs", "hangs"], ["", ""], False),
+    (["hangs", "damaged"], ["the disk is gone", ""], True),
+    (["hangs", "damaged", "damaged"], ["the disk is gone", "", ""], False),
+    (["hangs", "unreadable", "hangs"], ["", "the disk is gone", ""], True)])
+def test_source_that_is_back_when_somebody_looks_is_read_once_more(patience, monkeypatch, failures, away, is_read):
+    patience(60.0)
+    monkeypatch.setattr(presence, "_POLL_S", 0.01)
+    left, said = list(failures), iter(away)
+
+    def read():
+        if left:
+            raise errors.BadMedia(left.pop(0), "")
+        return "read"
+
+    if is_read:
+        assert presence.patiently(read, lambda: next(said)) == "read"
+    else:
+        with pytest.raises(errors.BadMedia):
+            presence.patiently(read, lambda: next(said))
+
+
 def test_patience_ends(videos, tmp_path, patience):
     patience(0.5)
     source = sources.open_folder(str(shutil.copytree(videos, tmp_path / "videos")), "", (1.0, 0.0, 0.0))

@@ -122,6 +122,13 @@ def test_many_threads_record_every_file_once(tmp_path):
     assert len(paths) == len(set(paths)) == 20 + 8 * 20
 
 
+def test_what_others_tell_and_cannot_be_written_is_raised_by_the_next_check(tmp_path):
+    quarantine = Quarantine(tmp_path / "gone" / "quarantine.jsonl", 10, 1.0)
+    quarantine.hear("a.mp4", "damaged", "It is broken.")
+    with pytest.raises(errors.CannotWriteError, match=r"quarantine\.jsonl cannot be written"):
+        quarantine.check()
+
+
 def test_ledger_that_cannot_be_written_is_said(tmp_path):
     quarantine = Quarantine(tmp_path / "gone" / "quarantine.jsonl", 10, 1.0)
     with pytest.raises(errors.CannotWriteError, match=r"quarantine\.jsonl cannot be written"):

@@ -1,5 +1,7 @@
 """Held-out accuracy: counted right, whatever the batches, with an interval that knows how decisions hang together."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import media
@@ -180,6 +182,20 @@ def test_whoever_is_told_of_progress_may_stop_it(source):
     with pytest.raises(KeyboardInterrupt):
         evaluator(source, knows)({}, on_batch=on_batch)
     assert told == [(2, 6), (4, 6)]
+
+
+def test_whoever_waits_for_a_batch_may_stop_it(source, monkeypatch):
+    waits = []
+
+    def on_wait():
+        waits.append(1)
+        if len(waits) == 3:
+            raise errors.Stopped("Stopped.")
+
+    made = evaluator(source, knows)
+    monkeypatch.setattr(made._reader, "evaluate", lambda clip: time.sleep(5))
+    with pytest.raises(errors.Stopped):
+        made({}, on_wait=on_wait)
 
 
 def test_batch_of_one_pair_is_refused_in_words(source):

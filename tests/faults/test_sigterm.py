@@ -27,8 +27,9 @@ def test_a_run_that_is_stopped_at_every_stage_ends_where_an_unbroken_one_ends(ca
     assert "Resuming at step 1." in printed and re.search("Saved at step [34]; the same command resumes.", printed), printed
     printed = stop_at("avc_jax.evaluators.avc:AVC.__call__")
     assert "Saved at step 5; the same command resumes." in printed
-    # The evaluation of step 5 is over, the next one is the last.
-    printed = stop_at("avc_jax.evaluators.avc:AVC.__call__")
+    # The evaluation of step 5 is made up for, the next one is the last.
+    printed = stop_at("avc_jax.evaluators.avc:AVC.__call__", "--nth=2")
+    assert "Held-out AVC accuracy at step 5" in printed
     assert "Resuming at step 5." in printed and "Saved at step 9, the last; the same command goes on with the" in printed
     printed = process.run(cache, *args).printed
     assert "Resuming at step 9." in printed and "Held-out AVC accuracy at step 9" in printed

@@ -15,6 +15,7 @@ ALLOWED = {
     "tpu-vm create": {"--accelerator-type", "--version", "--spot"},
     "tpu-vm ssh": {"--worker", "--command"},
     "tpu-vm scp": {"--worker"},
+    "tpu-vm list": {"--filter", "--format"},
     "tpu-vm delete": set(),
     "queued-resources create": {"--accelerator-type", "--runtime-version", "--spot", "--node-id", "--node-count",
                                 "--node-prefix"},
@@ -24,7 +25,7 @@ ALLOWED = {
     "queued-resources delete": {"--force"},
 }
 
-# Stand-ins: gcloud, with a queued resource, whose commands for the machines run here; and what those call. The first look at a
+# Stand-ins: gcloud, with a slice, whose commands for the machines run here; and what those call. The first look at a
 # unit that runs finds the slice taken away, the second finds the unit ended.
 PROGRAMS = {
     "gcloud": r"""
@@ -34,9 +35,11 @@ PROGRAMS = {
             case $argument in --command=*) command=${argument#--command=} ;; esac
         done
         case "$3 $4" in
-            "queued-resources list") cat "$FAKE/state" 2>/dev/null || true ;;
-            "queued-resources create") echo ACTIVE >"$FAKE/state" ;;
-            "queued-resources delete") rm -f "$FAKE/state"; echo dead >"$FAKE/unit" ;;
+            "queued-resources list") [[ $* != *"value(state.state)"* ]] || cat "$FAKE/state" 2>/dev/null || true ;;
+            "tpu-vm list") [[ $* != *"value(state)"* ]] ||
+                sed 's/ACTIVE/READY/; s/SUSPENDED/PREEMPTED/' "$FAKE/state" 2>/dev/null || true ;;
+            *" create") echo ACTIVE >"$FAKE/state" ;;
+            *" delete") rm -f "$FAKE/state"; echo dead >"$FAKE/unit" ;;
             *" ssh") cd "$FAKE/machine" && bash -c "$command" ;;
             *" scp") cp "$5" "$FAKE/machine/${6#*:}" ;;
         esac """,
@@ -112,8 +115,9 @@ def test_every_machine_is_installed_and_runs_the_command(fake, queued, where):
     assert ran[-len(COMMAND) - 1:] == ["launch/local.sh", *COMMAND]
 
 
-def test_a_slice_that_is_taken_away_is_asked_for_again_until_training_is_done(fake):
-    done = tpu_vm(fake, "keep", *COMMAND)
+@pytest.mark.parametrize("queued", ["yes", "no"])
+def test_a_slice_that_is_taken_away_is_asked_for_again_until_training_is_done(fake, queued):
+    done = tpu_vm(fake, "keep", *COMMAND, QUEUED=queued)
     assert done.returncode == 0, done.stderr
     verbs = [words[1] for words in calls(fake)]
     assert verbs.count("create") == 2 and verbs.count("scp") == 2 and verbs.count("delete") == 1

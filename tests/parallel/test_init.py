@@ -108,6 +108,7 @@ def test_a_tpu_vm_asks_its_metadata(metadata):
 
 @pytest.mark.parametrize(("local", "visible", "share"), [
     ((0, 1), "0,1,2,3", None), ((1, 4), "0,1,2,3", [1]), ((1, 2), "0,1,2,3", [2, 3]), ((3, 4), "0", None),
-    ((1, 3), "4,5,6,7", [1])])
-def test_processes_of_a_machine_share_its_gpus(local, visible, share):
+    ((1, 3), "4,5,6,7", [1]), ((0, 2), "", None)])
+def test_processes_of_a_machine_share_its_gpus(local, visible, share, monkeypatch):
+    monkeypatch.setattr("glob.glob", lambda pattern: ["/dev/nvidia0", "/dev/nvidia1"])
     assert share_of_gpus(local, {"CUDA_VISIBLE_DEVICES": visible}) == share

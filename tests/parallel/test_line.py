@@ -166,3 +166,39 @@ def test_addresses_are_checked(address):
 
 def test_addresses_of_ipv6_keep_their_colons():
     assert line.split_address("[fe80::1]:8482") == ("fe80::1", 8482)
+
+
+@pytest.fixture
+def ends():
+    """Two ends of a connection."""
+    with socket.create_server((HOST, 0)) as server:
+        there = socket.create_connection(server.getsockname())
+        here = server.accept()[0]
+    yield here, there
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("said", [b"\xff\n", b"{half\n", b'{"kind": "unknown"}\n'])
+def test_who_says_what_cannot_be_understood_is_gone(ends, said):
+    gone, heard = concurrent.futures.Future(), []
+
+    def receive(process, message):
+        if message["kind"] != "known":
+            raise KeyError(message["kind"])
+        heard.append(message)
+
+    line.Line({3: ends[0]}).listen(receive, gone.set_result)
+    ends[1].sendall(b'{"kind": "known"}\n' + said)
+    assert gone.result(timeout=30) == 3
+    assert heard == [{"kind": "known"}]
+    assert ends[1].recv(1) == b""  # and the other side knows
+
+
+def test_who_does_not_take_what_is_sent_is_gone(ends, monkeypatch):
+    monkeypatch.setattr(line, "_SEND_S", 0.2)
+    gone = concurrent.futures.Future()
+    opened = line.Line({3: ends[0]})
+    opened.listen(lambda process, message: None, gone.set_result)
+    opened.send({"kind": "x" * 50_000_000})
+    assert gone.result(timeout=30) == 3

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from avc_jax.parallel import local
+from avc_jax.train.guard import Guard
+
 RUN = "import sys; from avc_jax.parallel import local; from avc_jax.train.guard import Guard\n" \
       "with Guard() as guard: sys.exit(local.run([sys.executable, '-c', sys.argv[2]], int(sys.argv[1]), guard))"
 # What each child knows of itself.
@@ -54,6 +57,16 @@ def test_who_does_not_end_with_the_others_is_killed():
     assert run("if process: sys.exit(7)\nsignal.pause()")[0] == 7
 
 
+def test_children_are_read_to_the_end_where_what_they_print_cannot_be_printed(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with subprocess.Popen([sys.executable, "-c", "print('x\\n' * 200_000)"], stdout=subprocess.PIPE, text=True) as child:
+            local._print(child, 0).join(timeout=60)
+            assert child.wait(timeout=60) == 0
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_passed_on_once(number):
     body = """
@@ -76,6 +89,18 @@ def test_signals_are_passed_on_once(number):
             running.kill()
     assert running.returncode == 75
     assert sorted(printed.splitlines()) == [f"[{process}] caught {number.name}" for process in range(2)]
+
+
+@pytest.mark.parametrize(("ends", "code"), [
+    (("kill -TERM $$", "exit 75"), 75), (("kill -INT $$", "kill -TERM $$"), 75), (("exit 75", "exit 75"), 75),
+    (("kill -TERM $$", "exit 74"), 143), (("kill -KILL $$", "exit 75"), 137)])
+def test_who_is_stopped_before_it_could_listen_was_stopped_all_the_same(ends, code):
+    children = [subprocess.Popen(["sh", "-c", end]) for end in ends]
+    for child in children:
+        child.wait(timeout=60)
+    guard = Guard()
+    guard.signal_name = "SIGTERM"
+    assert local._wait(children, guard) == code
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children")

@@ -9,10 +9,12 @@ import textwrap
 import threading
 import time
 
+import jax
 import pytest
 
+from avc_jax import errors
 from avc_jax.parallel.line import Line
-from avc_jax.parallel.peers import Peers
+from avc_jax.parallel.peers import Peers, _joint_failure
 
 
 def connected(count: int) -> list[Peers]:
@@ -189,6 +191,16 @@ def test_a_failed_computation_without_a_death_is_told_and_worth_a_restart():
     ends = end("class JaxRuntimeError(RuntimeError): pass\n        raise JaxRuntimeError('Connection closed by peer')")
     assert [code for code, _ in ends] == [134, 134, 134]
     assert sum("Connection closed by peer" in printed for _, printed in ends) == 1
+
+
+@pytest.mark.parametrize(("said", "is_joint"), [
+    ("INVALID_ARGUMENT: Mismatched shapes", False), ("UNIMPLEMENTED: No such operation", False),
+    ("RESOURCE_EXHAUSTED: Out of memory", False), ("FAILED_PRECONDITION: Gloo all-reduce failed", True),
+    ("UNAVAILABLE: Connection reset by peer", True), ("INTERNAL: NCCL operation failed", True)])
+def test_what_a_process_always_fails_with_on_its_own_is_not_blamed_on_others(said, is_joint):
+    error = errors.CannotWriteError("No checkpoint.")
+    error.__cause__ = jax.errors.JaxRuntimeError(said)
+    assert (_joint_failure(error) is not None) is is_joint
 
 
 def test_a_defect_is_a_defect_also_of_several():

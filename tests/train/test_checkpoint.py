@@ -311,6 +311,19 @@ def test_state_that_is_not_finite_is_never_saved(folder, checkpoints):
 def test_slow_storage_is_told_of_once(folder, checkpoints, monkeypatch, caplog):
     monkeypatch.setattr(checkpoint, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(checkpoint, "_digest", lambda folder: time.sleep(0.5) or {})
+    signs = []
+    monkeypatch.setattr(checkpoints, "_on_wait", lambda: signs.append(1))  # of life, for the watchdog
     for step in (4, 5, 6):
         checkpoints.save(state_at(step))
     assert caplog.text.count("is slow. A larger config.train.checkpoint_every") == 1
+    assert len(signs) > 5
+
+
+def test_old_checkpoint_that_cannot_be_removed_is_no_failed_save(folder, checkpoints, monkeypatch, caplog):
+    def stale(path):
+        raise OSError(116, "Stale file handle", str(path))
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", stale)
+    checkpoints.finish(state_at(4), patient=False)
+    assert "cannot be removed" in caplog.text
+    assert bits(restore(folder)) == bits(state_at(4))

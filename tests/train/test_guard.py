@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -82,6 +83,17 @@ def test_signal_ends_a_busy_process_only_if_nothing_is_lost_by_that(nothing, cod
         _, printed = process.communicate(timeout=60)
     assert process.returncode == code
     assert ("Stopped by SIGTERM, with nothing to save" in printed) == nothing, printed
+
+
+def test_signal_ends_a_busy_process_also_when_nothing_is_left_to_lose_later(monkeypatch):
+    monkeypatch.setattr("avc_jax.train.guard._PATIENCE_S", 0.05)
+    with Guard() as guard:
+        ended = threading.Event()
+        guard.peers.abort = lambda *args: ended.set() or guard._over.set()
+        send(signal.SIGTERM)
+        assert not ended.wait(0.3)
+        guard.nothing_to_lose = True  # as after the last save
+        assert ended.wait(30)
 
 
 def test_signal_that_came_before_the_end_does_not_change_how_the_process_ends():

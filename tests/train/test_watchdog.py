@@ -38,5 +38,12 @@ def test_signs_of_life_keep_it_quiet_and_so_does_the_end():
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_polls_for_a_batch_are_no_signs_of_life_but_a_wait_with_a_limit_of_its_own_is():
+    polls = "for _ in range(150):\n        guard.{call}()\n        time.sleep(0.02)"
+    ended = run(1.0, 0, polls.format(call="raise_while_waiting"))
+    assert ended.returncode == 134
+    assert run(1.0, 0, polls.format(call="show_life")).returncode == 0
+
+
 def test_zero_turns_it_off():
     assert run(0, 0, "time.sleep(1)").returncode == 0

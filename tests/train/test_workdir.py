@@ -1,9 +1,13 @@
 """The work directory belongs to one run and one config, and its files are whole at any moment."""
 
+import errno
+import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 import tiny
@@ -22,7 +26,7 @@ def workdir(tmp_path):
 
 def test_folder_is_made_and_names_its_process(workdir):
     assert workdir.path.is_dir()
-    assert (workdir.path / "lock").read_text() == str(os.getpid())
+    assert (workdir.path / "lock").read_text().split()[:2] == [str(os.getpid()), socket.gethostname()]
 
 
 def test_second_run_in_the_same_folder_is_refused_while_the_first_runs(workdir):
@@ -30,6 +34,27 @@ def test_second_run_in_the_same_folder_is_refused_while_the_first_runs(workdir):
         Workdir(str(workdir.path))
     workdir.close()
     Workdir(str(workdir.path)).close()
+
+
+def test_lock_of_another_machine_is_waited_for_and_then_worth_another_try(workdir, monkeypatch, caplog):
+    (workdir.path / "lock").write_text("17 node3 other-boot")
+    monkeypatch.setattr("avc_jax.train.workdir._HELD_S", 0.2)
+    monkeypatch.setattr("avc_jax.train.workdir._POLL_S", 0.05)
+    with pytest.raises(errors.Stopped, match=r"in use by another run \(process 17 on node3\)"):
+        Workdir(str(workdir.path))
+    assert caplog.text.count("Waiting up to") == 1
+    monkeypatch.setattr("avc_jax.train.workdir._HELD_S", 60.0)
+    threading.Timer(0.2, workdir.close).start()
+    Workdir(str(workdir.path)).close()
+
+
+def test_folder_without_locks_is_told_from_one_in_use(tmp_path, monkeypatch):
+    def flock(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(errors.CannotWriteError, match=r"cannot be locked \(No locks available\)"):
+        Workdir(str(tmp_path))
 
 
 def test_lock_ends_with_its_process_however_it_ended(tmp_path):

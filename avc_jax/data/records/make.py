@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from avc_jax import errors
+from avc_jax import errors, stderr
 from avc_jax.data import processes
 from avc_jax.data.quarantine import Quarantine
 from avc_jax.data.records import layout, places, shard
@@ -310,14 +310,12 @@ class Progress:
         made = done - self._kept
         if made > 0:
             line += f", {(now - self._began) * (self._shards - done) / made:.0f} s left"
-        self._stream.write(f"\r\x1b[K{line}" if self._tty else line + "\n")
-        self._stream.flush()
+        stderr.write(f"\r\x1b[K{line}" if self._tty else line + "\n", self._stream)
 
     def end(self) -> None:
         """Prints what was done."""
-        self._stream.write(("\r\x1b[K" if self._tty else "") + f"prepared {self._done} shards ({self._kept} were there) in "
-                           f"{time.monotonic() - self._began:.0f} s: {self._records} records, {self._rejected} rejected\n")
-        self._stream.flush()
+        stderr.say(("\r\x1b[K" if self._tty else "") + f"prepared {self._done} shards ({self._kept} were there) in "
+                   f"{time.monotonic() - self._began:.0f} s: {self._records} records, {self._rejected} rejected", self._stream)
 
 
 def verify(folder: Path, guard: Guard) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from avc_jax import stderr
 from avc_jax.data import processes
 from avc_jax.data.rendered.classes import NAMES
 from avc_jax.data.rendered.clips import (
@@ -181,10 +182,10 @@ class _Progress:
         self._shown = now
         left = (now - self._start) * (self._total - self._done) / self._done
         line = f"rendering clips: {self._done} of {self._total}, {left:.0f} s left"
-        print(f"\r{line}   " if self._tty else f"{line}\n", end="", file=sys.stderr, flush=True)
+        stderr.write(f"\r{line}   " if self._tty else f"{line}\n")
 
     def end(self) -> None:
         took = time.monotonic() - self._start
         kept = f" ({self._kept} were there)" if self._kept else ""
         line = f"rendered {self._done} clips in {took:.1f} s{kept}"
-        print(f"\r{line:<50}" if self._tty else line, file=sys.stderr, flush=True)
+        stderr.say(f"\r{line:<50}" if self._tty else line)

@@ -29,15 +29,17 @@ def run(config) -> None:
     where = topology.parse(_TOPOLOGY.value)
     jax.config.update("jax_platforms", "cpu")  # whatever accelerators this machine has are left alone
     devices = topology.devices(where)
+    steps = config.train.steps
     if _SWEEP.value:
         found = sweep(config, where, devices, lambda line: print(line, flush=True))
         if found is None:
             print(f"\n{where.name}: none of these fits. Try a smaller config.train.batch_size, config.train.accumulate, or "
                   "config.train.remat=true.")
             return
+        steps = -(-steps * config.train.batch_size // found.batch)
         print(f"\nThe fastest that fits, where nothing overlaps: --config.train.batch_size={found.batch} "
-              f"--config.mesh.fsdp={found.mesh['fsdp']} --config.mesh.tensor={found.mesh['tensor']}. Another batch learns "
-              "differently.\n")
+              f"--config.mesh.fsdp={found.mesh['fsdp']} --config.mesh.tensor={found.mesh['tensor']}, and as many pairs in all, "
+              f"--config.train.steps={steps}. Another batch learns differently.\n")
     else:
         try:
             found = estimate(config, where, devices)
@@ -45,7 +47,7 @@ def run(config) -> None:
             print(f"{where.name}: DOES NOT FIT: a chip {error}. Try a smaller config.train.batch_size, config.train.accumulate, "
                   "config.train.remat=true, config.mesh.fsdp, or --sweep.")
             return
-    print(report.full(found, config.train.steps, config.data.pairs_per_visit, price and report.Price(*price)))
+    print(report.full(found, steps, config.data.pairs_per_visit, price and report.Price(*price)))
 
 
 def _price(text: str) -> tuple[float, str] | None:

@@ -88,7 +88,9 @@ def estimate(config, where: Topology, devices: list) -> Estimate:
       DoesNotFitError: the memory is too small; the message says what is needed.
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp, devices, config.mesh.tensor)
-    meshes.check_batch_size("config.train.batch_size", config.train.batch_size, config.train.accumulate, mesh)
+    count = topology.hosts(devices, where)  # each runs a process
+    meshes.check_tensor(config.mesh.tensor, where.chips // count)
+    meshes.check_train_batch(config, mesh, count)
     program, began = Program(config, mesh), time.monotonic()
     compiled = _compile(program)
     took = time.monotonic() - began
@@ -101,7 +103,7 @@ def estimate(config, where: Topology, devices: list) -> Estimate:
         topology=where, mesh=dict(mesh.shape), batch=config.train.batch_size,
         pairs=config.train.batch_size * (2 if config.data.pairing == "shared" else 1),
         row_bytes=sum(_bytes(leaf.shape[1:], leaf.dtype) for leaf in program.batch.values()),
-        hosts=topology.hosts(devices, where), parameters=sum(leaf.size for leaf in jax.tree.leaves(program.template.params)),
+        hosts=count, parameters=sum(leaf.size for leaf in jax.tree.leaves(program.template.params)),
         memory=memory(program, compiled), flops=costs["flops"], bytes=costs["bytes accessed"], collectives=grouped,
         compute_s=costs["flops"] / chip.flops_per_s[config.train.precision],
         memory_s=costs["bytes accessed"] / (chip.memory_gb_per_s * GB),
@@ -158,11 +160,14 @@ def _grouped(found: list[Collective], purposes: collectives.Purposes, where: Top
 
 def seconds(one: Collective, where: Topology) -> float:
     """How long a collective takes at least, by its bytes: rings over all links of a chip within an island, and where it spans
-    several, of each chip's part between them. Latency is not counted."""
+    several, of each chip's part between them. In an all-to-all each chip has something else for every other. Latency is not
+    counted."""
     near, far = where.chip.near_gb_per_s * GB, where.chip.far_gb_per_s * GB
     if one.kind == "collective-permute":
         return one.size / (far if one.islands > 1 else near)
     passes, own = 2 if one.kind == "all-reduce" else 1, max(1, one.group // one.islands)
+    if "all-to-all" in one.kind:
+        return one.size * ((own - 1) / one.group / near + (one.islands - 1) / one.islands / far)
     within = passes * one.size * (own - 1) / own / near
     between = passes * one.size / own * (one.islands - 1) / one.islands / far
     return within + between

@@ -103,5 +103,5 @@ def _input(found: Estimate, pairs_per_visit: int) -> str:
     low, _ = found.step_s
     rows = found.batch / found.hosts / low
     return (f"Input: so that no chip waits, each of {found.hosts} host{'s' * (found.hosts > 1)} delivers up to\n"
-            f"  {rows:,.0f} pairs/s from {rows / pairs_per_visit:,.0f} visits to files, {rows * found.row_bytes / 1e6:,.1f} MB/s "
+            f"  {rows:,.0f} rows/s from {rows / pairs_per_visit:,.0f} visits to files, {rows * found.row_bytes / 1e6:,.1f} MB/s "
             "(benchmarks/input.py measures what a host can)")

@@ -1,5 +1,6 @@
 """The fastest mesh and batch that fit."""
 
+import math
 from collections.abc import Callable, Iterator
 
 from avc_jax.parallel.plan.estimate import DoesNotFitError, Estimate, estimate
@@ -39,7 +40,7 @@ def _meshes(where: Topology, count: int) -> list[tuple[int, int]]:
 
 def _larger_and_larger(config, where, devices, fsdp: int, tensor: int, begin: int, say) -> Iterator[Estimate]:
     """The estimates that fit."""
-    parts = where.chips // tensor * config.train.accumulate
+    parts = math.lcm(where.chips // tensor * config.train.accumulate, config.data.pairs_per_visit * hosts(devices, where))
     batch = -(-begin // parts) * parts
     for _ in range(DOUBLINGS):
         tried = config.copy_and_resolve_references()

@@ -6,7 +6,8 @@ import tiny
 
 from avc_jax import errors
 from avc_jax.parallel.plan import report, topology
-from avc_jax.parallel.plan.estimate import BATCHES, estimate
+from avc_jax.parallel.plan.collectives import Collective
+from avc_jax.parallel.plan.estimate import BATCHES, estimate, seconds
 from configs import flickr
 
 # Multiply-adds of both trunks for one pair, forward, and what a training step makes of them: the gradients of inputs and of
@@ -101,6 +102,22 @@ def test_what_does_not_fit_the_devices_is_refused():
         plan(tiny.config(train__batch_size=12))
     with pytest.raises(errors.ConfigError, match=r"config.mesh"):
         plan(tiny.config(mesh__fsdp=3))
+
+
+def test_what_training_on_so_many_hosts_refuses_is_refused():
+    with pytest.raises(errors.ConfigError, match=r"expected a multiple of 24 \(config.data.pairs_per_visit x processes\)"):
+        plan(tiny.config(train__batch_size=16, data__pairs_per_visit=12), "h100:4x2")
+    with pytest.raises(errors.ConfigError, match=r"config.mesh.tensor: found 8, expected a divisor of the 4 devices"):
+        plan(tiny.config(train__batch_size=16, mesh__tensor=8), "h100:4x2")
+
+
+def test_all_to_all_sends_each_chip_its_own():
+    where = topology.parse("h100:8x4")
+    one = Collective("all-to-all", ((8,),), 32_000_000, 32, 4, 1, ("",))
+    assert seconds(one, where) == pytest.approx(7e6 / 450e9 + 24e6 / 50e9)
+    gathered = one._replace(kind="all-gather")
+    assert seconds(gathered, where) == pytest.approx(28e6 / 450e9 + 3e6 / 50e9)
+    assert seconds(one._replace(islands=1), where) == pytest.approx(31e6 / 450e9)
 
 
 def test_time_is_work_over_rates_and_cost_is_time_over_price(small):

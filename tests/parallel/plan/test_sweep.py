@@ -35,7 +35,7 @@ def made_up(config, per_row_gb, refused_from=1 << 30):
 def swept(monkeypatch):
     """A function: GB per row, batch from which the compiler refuses -> (what was chosen, lines, batches that were tried)."""
 
-    def run(per_row_gb, refused_from=1 << 30, batch=64):
+    def run(per_row_gb, refused_from=1 << 30, batch=64, **changes):
         lines, tried = [], []
 
         def estimate(config, where, devices):
@@ -43,7 +43,7 @@ def swept(monkeypatch):
             return made_up(config, per_row_gb, refused_from)
 
         monkeypatch.setattr(sweep, "estimate", estimate)
-        config = tiny.config(train__batch_size=batch)
+        config = tiny.config(train__batch_size=batch, **changes)
         best = sweep.sweep(config, WHERE, DEVICES, lines.append)
         assert config.train.batch_size == batch
         assert config.mesh.fsdp == 1
@@ -81,6 +81,11 @@ def test_nothing_fits(swept):
 def test_a_batch_that_does_not_divide_is_filled_up(swept):
     _, _, tried = swept(0.3, batch=8)
     assert tried[0] == (1, 1, 16)
+
+
+def test_every_process_gets_whole_visits(swept):
+    _, _, tried = swept(0.3, batch=8, data__pairs_per_visit=3)
+    assert all(batch % (3 * 4) == batch % 8 == 0 for _, _, batch in tried)
 
 
 def test_rows_of_the_table_stand_under_their_heads():
