@@ -24,8 +24,8 @@ _FEWEST, _MOST = 3, 16  # files beside one that are looked at
 _POLL_S = 1.0
 _TELL_S = 60.0
 _LOOK_S = 20.0  # A network file system may not answer at all.
-# How reading fails where a source is away; also where it was, and is back when somebody looks.
-_PASSING = ("unreadable", "hangs")
+# How reading fails where a source was away and is back when somebody looks. Who waited for one that hangs is not to wait twice.
+_PASSING = "unreadable"
 
 T = TypeVar("T")
 _telling = threading.Lock()
@@ -59,7 +59,7 @@ def patiently(read: Callable[[], T], why_away: Callable[[], str], should_stop: C
         except errors.BadMedia as error:
             reason = why_away()
             if not reason:
-                if not once_more or (began is None and error.kind not in _PASSING):
+                if not once_more or (began is None and error.kind != _PASSING):
                     raise
                 once_more = False
                 continue

@@ -110,10 +110,10 @@ def test_reading_waits_for_a_folder_and_gives_the_same_then(videos, tmp_path, pa
 
 
 @pytest.mark.parametrize(("failures", "away", "is_read"), [
-    (["unreadable"], [""], True), (["hangs"], [""], True), (["damaged"], [""], False), (["hangs", "hangs"], ["", ""], False),
+    (["unreadable"], [""], True), (["hangs"], [""], False), (["damaged"], [""], False), (["unreadable"] * 2, ["", ""], False),
     (["hangs", "damaged"], ["the disk is gone", ""], True),
     (["hangs", "damaged", "damaged"], ["the disk is gone", "", ""], False),
-    (["hangs", "unreadable", "hangs"], ["", "the disk is gone", ""], True)])
+    (["unreadable", "unreadable", "hangs"], ["", "the disk is gone", ""], True)])
 def test_source_that_is_back_when_somebody_looks_is_read_once_more(patience, monkeypatch, failures, away, is_read):
     patience(60.0)
     monkeypatch.setattr(presence, "_POLL_S", 0.01)
