@@ -35,16 +35,16 @@ def train(cache, videos, tmp_path_factory):  # noqa: F811
     """A function: (processes, devices of each, steps) ..., runs that resume one another -> parameters, and step -> samples."""
     done = {}
 
-    def run(*parts: tuple[int, int, int]):
-        if parts not in done:
+    def run(*parts: tuple[int, int, int], batch: int = 8):
+        if (parts, batch) not in done:
             workdir, trace = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("trace")
             for count, devices, steps in parts:
                 several.run(cache, count, *ARGS, f"--workdir={workdir}", f"--config.data.root={videos}",
-                            f"--config.train.steps={steps}", devices=devices, module="tests.parallel.traced",
+                            f"--config.train.steps={steps}", f"--config.train.batch_size={batch}", devices=devices, module="tests.parallel.traced",
                             environment={"TRACE": str(trace)})
             samples = traced.read(trace)
-            done[parts] = model.load(workdir).variables["params"], {step: samples[step] for step in range(STEPS)}
-        return done[parts]
+            done[parts, batch] = model.load(workdir).variables["params"], {step: samples[step] for step in range(STEPS)}
+        return done[parts, batch]
 
     return run
 
@@ -68,4 +68,4 @@ def test_a_run_of_two_processes_goes_on_in_one_and_then_in_four_as_if_in_one(tra
 def test_any_number_of_processes_and_devices_is_one(train, count, devices, request):
     if not request.config.getoption("--draws", default=None):
         pytest.skip("a case of `make faults`")
-    assert_same(train((count, devices, STEPS)), train((1, 1, STEPS)))
+    assert_same(train((count, devices, STEPS), batch=16), train((1, 1, STEPS), batch=16))
