@@ -40,8 +40,8 @@ def train(cache, videos, tmp_path_factory):  # noqa: F811
             workdir, trace = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("trace")
             for count, devices, steps in parts:
                 several.run(cache, count, *ARGS, f"--workdir={workdir}", f"--config.data.root={videos}",
-                            f"--config.train.steps={steps}", f"--config.train.batch_size={batch}", devices=devices, module="tests.parallel.traced",
-                            environment={"TRACE": str(trace)})
+                            f"--config.train.steps={steps}", f"--config.train.batch_size={batch}", devices=devices,
+                            module="tests.parallel.traced", environment={"TRACE": str(trace)})
             samples = traced.read(trace)
             done[parts, batch] = model.load(workdir).variables["params"], {step: samples[step] for step in range(STEPS)}
         return done[parts, batch]
