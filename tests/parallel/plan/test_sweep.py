@@ -84,8 +84,8 @@ def test_a_batch_that_does_not_divide_is_filled_up(swept):
 
 
 def test_every_process_gets_whole_visits(swept):
-    _, _, tried = swept(0.3, batch=8, data__pairs_per_visit=3)
-    assert all(batch % (3 * 4) == batch % 8 == 0 for _, _, batch in tried)
+    _, _, tried = swept(0.3, batch=12, data__pairs_per_visit=6)
+    assert all(batch % (6 * 4) == batch % 8 == 0 for _, _, batch in tried)
 
 
 def test_rows_of_the_table_stand_under_their_heads():
