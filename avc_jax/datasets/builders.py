@@ -189,6 +189,7 @@ class LabelledMedia(_Videos):
 class _Items(_Builder, skip_registration=True):  # type: ignore[call-arg]
     """What data sets of items have in common."""
 
+    # Each kind of them says this one; this class is no data set (skip_registration).
     def _tracks(self, source: ItemSource, item: Tracks) -> dict[str, Any]:
         raise NotImplementedError
 
