@@ -17,8 +17,8 @@ from avc_jax.data.items import windows
 from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 
 _LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
-# What reading a damaged file raises, and what BadMedia is made of. NotImplementedError is zipfile's, of a compression that it does
-# not know; TypeError is NumPy's, of a header that describes no array.
+# What reading a damaged file raises; it becomes BadMedia. NotImplementedError is zipfile's, of a compression that it does not
+# know; TypeError is NumPy's, of a header that describes no array.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
 # NumPy reads the header of an array with ast.literal_eval, which in CPython 3.11 fails at times where two threads do so at once
 # (SystemError: AST constructor recursion depth mismatch). The array itself is read without the lock.
