@@ -1,10 +1,13 @@
-"""What every command of avc_jax shares: quiet libraries, flags, and exit codes."""
+"""What every command of avc_jax shares: quiet libraries, flags, exit codes, and how it ends."""
 
+import atexit
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn, TextIO
 
 from absl import flags
 
@@ -32,6 +35,9 @@ def run(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt as error:
         stderr.say("Interrupted. The same command goes on from the last checkpoint.")
         return errors.exit_code(error)
+    except BrokenPipeError as error:
+        # As where `head` has seen enough.
+        return errors.CannotWriteError.exit_code if _reader_is_gone(sys.stdout) else _defect(error)
     except OSError as error:
         if errors.exit_code(error) != errors.CannotWriteError.exit_code:
             return _defect(error)
@@ -40,8 +46,35 @@ def run(command: Callable[[], int | None]) -> int:
         return errors.CannotWriteError.exit_code
     except Exception as error:
         return _defect(error)
-    finally:
-        stderr.end()
+
+
+def end(code: int) -> NoReturn:
+    """Ends the process as sys.exit does, but lets the system take its memory back.
+
+    Python would first take TensorFlow and JAX apart, which is seconds of each command.
+    """
+    atexit.register(_leave, code)  # the first of the exit handlers, after all threads that the end waits for
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    atexit.unregister(_leave)
+    atexit._run_exitfuncs()  # all others
+    stderr.write("")  # lines that it cannot take are lost, and change no code
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # there goes what was asked for
+        code = code or errors.CannotWriteError.exit_code
+    os._exit(code)
+
+
+def _reader_is_gone(stream: TextIO | None) -> bool:
+    if stream is None:
+        return False
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _without_given_up_writes(unraisable) -> None:

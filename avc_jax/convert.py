@@ -155,4 +155,4 @@ def _require(*needed: tuple[flags.FlagHolder, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

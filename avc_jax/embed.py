@@ -148,4 +148,4 @@ class Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

@@ -109,4 +109,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

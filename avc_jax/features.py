@@ -125,4 +125,4 @@ def _make(source, rows: list[dict[str, str]], workdir, weights: dict[str, str], 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

@@ -111,4 +111,4 @@ def _verify(guard) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

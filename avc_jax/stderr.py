@@ -38,11 +38,3 @@ def stacks() -> str:
         with os.fdopen(told, "wb") as writer:
             faulthandler.dump_traceback(writer, all_threads=True)
         return reader.read(_PIPE_BYTES).decode(errors="replace")
-
-
-def end() -> None:
-    """To be called last: Python would make an exit code of its own (120) of lines that could not be written."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -17,7 +17,7 @@ from avc_jax import command, errors
 def work():
     raise errors.{error}("Why.")
 
-sys.exit(command.run(work))
+command.end(command.run(work))
 """
 
 

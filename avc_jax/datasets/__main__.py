@@ -91,4 +91,4 @@ def _options(function) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))

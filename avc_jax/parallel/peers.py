@@ -7,12 +7,11 @@ nothing but SIGTERM and steps, and Orbax asks it in between with numbers of its 
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
-from avc_jax import errors, stderr
+from avc_jax import command, errors, stderr
 from avc_jax.parallel.line import Line, Message
 
 _NEWS_S = 5.0  # In which news of the end of a process reach the others.
@@ -215,7 +214,7 @@ class Peers:
     def exit(self, code: int) -> NoReturn:
         """Ends this process; after a failure without waiting for anything that needs the others, who are ending, too."""
         if not self._ending:
-            sys.exit(code)
+            command.end(code)
         if self.process == 0 and self._line is not None:
             # JAX's service is here, and a process that finds it gone aborts: the others go first.
             self._line.wait_for_ends(_NEWS_S)

@@ -106,4 +106,4 @@ def _ask(guard: Guard) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    command.end(main(sys.argv))
