@@ -52,7 +52,7 @@ def stft_sizes(rate_hz: int, window_s: float, hop_s: float, fft_length: int = 0)
 
 def num_stft_frames(num_samples: int, window: int, hop: int) -> int:
     """How many whole windows fit, without padding."""
-    return 1 + (num_samples - window) // hop
+    return max(0, 1 + (num_samples - window) // hop)
 
 
 def stft(waveform: jax.Array, window: int, hop: int, fft_length: int) -> jax.Array:
@@ -70,12 +70,38 @@ def stft(waveform: jax.Array, window: int, hop: int, fft_length: int) -> jax.Arr
 
 def _stft(waveform: jax.Array, taper: np.ndarray, hop: int, fft_length: int) -> jax.Array:
     """As `stft`, with any window f[window]."""
-    frames = num_stft_frames(waveform.shape[-1], len(taper), hop)
-    index = np.arange(frames)[:, None] * hop + np.arange(len(taper))[None, :]
-    windows = waveform[:, index] * taper.astype(np.float32)
-    return meshes.by_rows(functools.partial(jnp.fft.rfft, n=fft_length), windows).swapaxes(1, 2)
+    windows = _windows(waveform, len(taper), hop) * taper.astype(np.float32)
+    return jnp.fft.rfft(windows, n=fft_length).swapaxes(1, 2)
 
 
+def _windows(waveform: jax.Array, window: int, hop: int) -> jax.Array:
+    """f32[B, N] -> f32[B, T, window], from slices: to gather every number takes longer."""
+    frames, pieces = num_stft_frames(waveform.shape[-1], window, hop), -(-window // hop)
+    count = frames + pieces - 1
+    padded = jnp.pad(waveform, ((0, 0), (0, max(0, count * hop - waveform.shape[-1]))))[:, :count * hop]
+    hops = padded.reshape(waveform.shape[0], count, hop)
+    return jnp.concatenate([hops[:, piece : piece + frames] for piece in range(pieces)], axis=-1)[..., :window]
+
+
+def _sound_by_sound(spectrograms: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Has each device make the spectrograms of its own rows, and a CPU one after the other.
+
+    What lies between the steps to a spectrogram then stays in the cache of the CPU, which halves its time.
+    """
+
+    @functools.wraps(spectrograms)
+    def run(*sounds: jax.Array, **settings) -> jax.Array:
+        at_once = functools.partial(spectrograms, **settings)
+
+        def singly(*sounds: jax.Array) -> jax.Array:
+            return jax.lax.map(lambda one: at_once(*(array[None] for array in one))[0], sounds)
+
+        return meshes.by_rows(functools.partial(jax.lax.platform_dependent, cpu=singly, default=at_once), *sounds)
+
+    return run
+
+
+@_sound_by_sound
 def log_spectrogram(waveform: jax.Array, *, window: int, hop: int, fft_length: int, floor: float = 1e-12,
                     scale: float = 0.2) -> jax.Array:
     """f32[B, N] -> f32[B, F, T]: scale * log(max(|STFT|, floor)); the default scale is the re-implementation's 1/5.
@@ -86,11 +112,13 @@ def log_spectrogram(waveform: jax.Array, *, window: int, hop: int, fft_length: i
     return (0.5 * scale) * jnp.log(jnp.maximum(power, floor**2))
 
 
+@_sound_by_sound
 def openl3_linear(waveform: jax.Array) -> jax.Array:
     """OpenL3's linear input: f32[B, N] -> f32[B, 257, T], decibels of magnitudes; 197 frames of 48000 samples."""
     return _decibels(_power(stft(waveform, OPENL3_LINEAR_FFT, OPENL3_HOP, OPENL3_LINEAR_FFT)))
 
 
+@_sound_by_sound
 def openl3_mel(waveform: jax.Array, *, rate_hz: int, mels: int, form: str = "kapre") -> jax.Array:
     """OpenL3's mel input: f32[B, N] -> f32[B, mels, T], decibels; 199 frames of 48000 samples.
 
@@ -115,7 +143,8 @@ def openl3_mel(waveform: jax.Array, *, rate_hz: int, mels: int, form: str = "kap
     return _decibels(weigh(power) if form == "kapre" else weigh(jnp.sqrt(jnp.maximum(power, _FLOOR))) ** 2)
 
 
-def mel40(waveform: jax.Array, length: jax.Array | None = None, *, border: str = "reflect",
+@_sound_by_sound
+def mel40(waveform: jax.Array, length: jax.Array | None = None, /, *, border: str = "reflect",
           window: str = "symmetric") -> jax.Array:
     """AVLnet's spectrogram of sounds at 16 kHz: f32[B, N] -> f32[B, 40, 1 + N // 160], decibels from -80 to 0.
 
@@ -147,7 +176,8 @@ def mel40(waveform: jax.Array, length: jax.Array | None = None, *, border: str =
     frames = jnp.arange(level.shape[-1]) <= (count // MEL40_HOP)[:, None]
     sounding = (frames & (count > 0)[:, None])[:, None]
     peak = jnp.max(jnp.where(sounding, level, -jnp.inf), (1, 2), keepdims=True)
-    return jnp.where(sounding, jnp.maximum(level - jnp.where(jnp.isfinite(peak), peak, 0.0), -80.0), 0.0)
+    # The peak is found and subtracted with two roundings.
+    return jnp.where(sounding, jnp.clip(level - jnp.where(jnp.isfinite(peak), peak, 0.0), -80.0, 0.0), 0.0)
 
 
 def _mirrored(sound: jax.Array, count: jax.Array, around: int) -> jax.Array:

@@ -165,7 +165,7 @@ def test_ten_seconds_are_1001_frames_of_40_bands_from_minus_80_decibels_to_0():
     waveform = 0.1 * np.random.default_rng(6).normal(size=(1, 160000)).astype(np.float32)
     image = np.asarray(audio.mel40(waveform))
     assert image.shape == (1, 40, 1001)
-    assert image.max() == 0
+    assert -1e-6 < image.max() <= 0
     assert image.min() >= -80
 
 

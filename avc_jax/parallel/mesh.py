@@ -70,17 +70,17 @@ def on_mesh(mesh: Mesh, function: Callable) -> Callable:
     return run
 
 
-def by_rows(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """function(x), within `on_mesh` by each device for its own rows.
+def by_rows(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays), within `on_mesh` by each device for its own rows.
 
     For what treats each row by itself and is made of operations that XLA gathers all rows for on every device, such as
     Fourier transforms.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
-        return function(x)
+        return function(*arrays)
     rows = PartitionSpec((DATA, FSDP))
-    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows)(x)
+    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows)(*arrays)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

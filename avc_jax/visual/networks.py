@@ -153,5 +153,4 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _mel40(waveform: jax.Array, length: jax.Array) -> jax.Array:
-    # The maximum is found and subtracted with two roundings.
-    return jnp.minimum(audio.mel40(waveform, length), 0.0).astype(jnp.float16)
+    return audio.mel40(waveform, length).astype(jnp.float16)
