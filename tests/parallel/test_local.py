@@ -1,5 +1,6 @@
 """--processes=N, with commands that take no time."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -95,7 +96,9 @@ def test_signals_are_passed_on_once(number):
     (("kill -TERM $$", "exit 75"), 75), (("kill -INT $$", "kill -TERM $$"), 75), (("exit 75", "exit 75"), 75),
     (("kill -TERM $$", "exit 74"), 143), (("kill -KILL $$", "exit 75"), 137)])
 def test_who_is_stopped_before_it_could_listen_was_stopped_all_the_same(ends, code):
-    children = [subprocess.Popen(["sh", "-c", end]) for end in ends]
+    # Where the tests run in the background, SIGINT may be ignored, which children would inherit.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    children = [subprocess.Popen(["sh", "-c", end], preexec_fn=listening) for end in ends]
     for child in children:
         child.wait(timeout=60)
     guard = Guard()

@@ -94,7 +94,8 @@ def test_fsdp_gathers_parameters_and_divides_the_state(small):
 
 def test_pieces_count_as_often_as_they_run(small):
     once, pieces = small(), small(train__accumulate=2)
-    assert pieces.flops == pytest.approx(once.flops, rel=0.1)  # Adam is counted twice, and the network is small
+    # The network is small, so it shows that Adam is counted twice, and one turn of a CPU's loop over the sounds of each piece.
+    assert pieces.flops == pytest.approx(once.flops, rel=0.15)
 
 
 def test_what_does_not_fit_the_devices_is_refused():
