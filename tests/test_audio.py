@@ -211,3 +211,16 @@ def test_rows_of_avlnets_input_have_the_middles_of_its_bands():
     assert 20 < hz[0] < 100
     assert 7000 < hz[-1] < 8000
     assert jax.eval_shape(audio.front_end(section), jnp.zeros((2, 1600))).shape == (2, 40, 11)
+
+
+@pytest.mark.parametrize(("spectrograms", "settings"), [
+    (audio.log_spectrogram, L3), (audio.openl3_linear, {}), (audio.openl3_mel, {"rate_hz": 16000, "mels": 128}),
+    (audio.mel40, {})])
+def test_accelerators_which_take_all_sounds_at_once_get_what_a_cpu_gets(spectrograms, settings):
+    at_once = spectrograms.__wrapped__
+    np.testing.assert_allclose(at_once(jnp.asarray(NOISE), **settings), spectrograms(NOISE, **settings), atol=1e-4)
+
+
+def test_each_sound_keeps_its_length_at_once_and_singly():
+    lengths = np.array([16000, 0, 8000])
+    np.testing.assert_allclose(audio.mel40.__wrapped__(jnp.asarray(NOISE), lengths), audio.mel40(NOISE, lengths), atol=1e-4)

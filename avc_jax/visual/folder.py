@@ -24,6 +24,7 @@ import numpy as np
 
 from avc_jax import errors
 from avc_jax.data.inputs import VIDEOS
+from avc_jax.data.items.film import DAMAGED
 from avc_jax.data.sources import Clip
 from avc_jax.train.workdir import Workdir
 
@@ -54,8 +55,8 @@ def is_whole(path: Path, stream: str, width: int) -> bool:
             np.lib.format.read_magic(member)
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
             size = archive.getinfo(f"{KEYS[stream]}.npy").file_size - member.tell()
-    except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, NotImplementedError):
-        return False  # so it is made anew; NotImplementedError is zipfile's, of a compression that it does not know
+    except DAMAGED:
+        return False  # so it is made anew
     if len(shape) != 2:
         return False
     wanted = (MELS, shape[-1]) if stream == "spec" else (shape[0], width)

@@ -3,6 +3,7 @@
 import functools
 import math
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from avc_jax.data.items import windows
 from avc_jax.data.items.source import RATES_HZ, Item, ItemSource
 
 _LATE_S = 0.5  # A clock that begins this far from 0 does not mean 0.
-# What reading a damaged file raises; it becomes BadMedia. NotImplementedError is zipfile's, of a compression that it does not
-# know; TypeError is NumPy's, of a header that describes no array.
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError)
+# What reading a damaged .npz raises; each becomes BadMedia, or the file is made anew. NotImplementedError is zipfile's, of a
+# compression that it does not know. The last three are NumPy's, of a header that describes no array, or is no Python: it is read
+# before the checksum of what it is in.
+DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+           TypeError, SyntaxError, tokenize.TokenError)
 # NumPy reads the header of an array with ast.literal_eval, which in CPython 3.11 fails at times where two threads do so at once
 # (SystemError: AST constructor recursion depth mismatch). The array itself is read without the lock.
 _parsing = threading.Lock()
@@ -205,7 +208,7 @@ def read_npz(path: Path, key: str) -> tuple[np.ndarray, float | None]:
             origin_s = float(_read_array(archive, "origin_s")) if "origin_s.npy" in archive.namelist() else None
     except FileNotFoundError as error:
         raise errors.BadMedia("missing", f"{path.name}: there is no such file.") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise errors.BadMedia("damaged", f"{path.name} cannot be read as .npz with {key}: {error}.") from error
     return found, origin_s
 
