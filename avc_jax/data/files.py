@@ -79,7 +79,7 @@ def read(paths: Sequence[Path], clips: Sequence[Clip], read_one: Callable[[Path,
             continue
         frames += found.frames
         frame_s[place], sound_s[place] = found.frame_s, found.sound_s
-    return Found(bad, frames, [], frame_s, sound_s)
+    return Found(bad, frames, frame_s, sound_s)
 
 
 def read_clip(open_media: Callable[[Path], Media], path: Path, clip: Clip, request: Request, form: Format) -> Read:

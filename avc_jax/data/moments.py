@@ -5,7 +5,6 @@ once; who asks does not see the difference.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,30 +47,6 @@ def evaluation_format(config) -> Format:
     return dataclasses.replace(make_format(config), window_s=config.evaluate.window_s or config.data.window_s)
 
 
-class Cut(NamedTuple):
-    """How crops are cut from stored JPEGs: `ratio` (1, 2, 4 or 8) makes the frame smaller while it is decoded, `side` is that of
-    the crop in the frame as decoded, in pixels."""
-
-    ratio: int
-    side: int
-
-    def window(self, height: int, width: int, place: Sequence[float]) -> tuple[int, int, int, int]:
-        """(y, x, side, side) of the crop at a place in [0, 1) of a frame stored with this height and width; every offset is
-        equally likely."""
-        ratio, side = self
-        return int(place[0] * (-(-height // ratio) - side + 1)), int(place[1] * (-(-width // ratio) - side + 1)), side, side
-
-
-def make_cut(stored_side: int, form: Format) -> Cut:
-    """The cut of frames that are stored with a shorter side of `stored_side` pixels.
-
-    Where smaller frames are wanted, the decoder halves them as often as that leaves them large enough; what is left of the
-    difference is scaled after the crop, so that nothing is decoded or scaled that is not used.
-    """
-    ratio = next(ratio for ratio in (8, 4, 2, 1) if ratio == 1 or -(-stored_side // ratio) >= form.short_side)
-    return Cut(ratio, round(form.size * -(-stored_side // ratio) / form.short_side))
-
-
 class Request(NamedTuple):
     """What is asked of n clips at k moments each.
 
@@ -104,14 +79,12 @@ class Found(NamedTuple):
 
     Attributes:
       bad: index into the request's clips -> why that one is of no use.
-      frames: the crops, uint8[size, size, 3]; from a source with a `stored_side` their JPEGs.
-      windows: (y, x, height, width) of the crop in each JPEG; empty where frames are crops already.
+      frames: the crops, uint8[size, size, 3]; from a source with a `stored_side`, `jpegs.Crop`s.
       frame_s, sound_s: float64[n, k], seconds on the clock of each clip's file; not meant where it is bad.
     """
 
     bad: dict[int, errors.BadMedia]
-    frames: list[np.ndarray] | list[bytes]
-    windows: list[tuple[int, int, int, int]]
+    frames: list
     frame_s: np.ndarray
     sound_s: np.ndarray
 

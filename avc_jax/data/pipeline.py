@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from avc_jax import errors
 from avc_jax.data import processes
-from avc_jax.data.moments import Cut
 from avc_jax.data.plan import Plan
-from avc_jax.data.reading import Batch, Reader, Shapes
+from avc_jax.data.reading import Batch, Reader, Rows, Shapes
 
 LEAD = 4  # Visits of files that each thread may be ahead, because a film takes as long as several clips.
 _MOST_ROWS = 256  # Rows of stored frames that one thread reads and decodes at a time.
@@ -25,43 +24,34 @@ _calls, _none_left = 0, threading.Condition()
 tf.config.set_visible_devices([], "GPU")
 
 
-def read_in_parallel(read: Callable[[int], Batch], count: int, shapes: Shapes, *, threads: int, ahead: int,
-                     cut: Cut | None = None) -> Iterator[Batch]:
+def read_in_parallel(read: Callable[[int], Rows], count: int, shapes: Shapes, *, threads: int, ahead: int) -> Iterator[Batch]:
     """Yields read(0), ..., read(count - 1), in order.
 
     Args:
       read: called from several threads at once.
       count: how many.
-      shapes: of the fields that are yielded; what else there is, is dropped.
+      shapes: of the fields that are yielded; what else there is, is dropped, and not even decoded where that is still to do.
       threads: reads at once; 0 = one per core.
       ahead: reads finished and held ready.
-      cut: the reader's, see `reading.Reader`; if there is one, frames are decoded here.
 
     Raises:
       whatever `read` raised, itself and not TensorFlow's account of it.
     """
-    # What TensorFlow is handed: the fields, and what it makes frames of.
-    handed = {name: dtype for name, (_, dtype) in shapes.items()}
-    if cut is not None:
-        handed |= {"frame": tf.string, "window": tf.int32}
+    dtypes = [dtype for _, dtype in shapes.values()]
     failure: list[BaseException] = []
 
     def call(position: np.int64) -> list[np.ndarray]:
         with _in_python():
             try:
                 found = read(int(position))
-                return [found[name] for name in handed]
+                return [np.asarray(found[name]) for name in shapes]
             except BaseException as error:
                 failure.append(error)
                 raise
 
-    def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        tensors = dict(zip(handed, tf.numpy_function(call, [position], list(handed.values()), stateful=True), strict=True))
-        if cut is not None:
-            tensors["frame"] = _decode_jpegs(tensors["frame"], tensors["window"], shapes["frame"][0][0], cut)
-        for name, (shape, _) in shapes.items():
-            tensors[name].set_shape([None, *shape])
-        return tuple(tensors[name] for name in shapes)
+    def tensors(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        found = tf.numpy_function(call, [position], dtypes, stateful=True)
+        return tuple(tf.ensure_shape(rows, [None, *shape]) for rows, (shape, _) in zip(found, shapes.values(), strict=True))
 
     threads = threads or processes.count_cores()
     options = tf.data.Options()
@@ -69,7 +59,7 @@ def read_in_parallel(read: Callable[[int], Batch], count: int, shapes: Shapes, *
     options.threading.private_threadpool_size = threads
     dataset = tf.data.Dataset.range(count).with_options(options)
     # More calls than threads: what waits for its turn behind a slow one must not hold a thread.
-    dataset = dataset.map(decode, num_parallel_calls=threads + max(1, ahead), deterministic=True).prefetch(1)
+    dataset = dataset.map(tensors, num_parallel_calls=threads + max(1, ahead), deterministic=True).prefetch(1)
     try:
         for values in dataset.as_numpy_iterator():
             yield dict(zip(shapes, values, strict=True))
@@ -101,19 +91,6 @@ def _end() -> None:
     processes.ending.set()
     with _none_left:
         _none_left.wait_for(lambda: not _calls, _END_S)
-
-
-def _decode_jpegs(jpegs: tf.Tensor, windows: tf.Tensor, size: int, cut: Cut) -> tf.Tensor:
-    """uint8[r, size, size, 3] of string[r] and int32[r, 4]; one after the other, as several reads run at once."""
-    def decode(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.io.decode_and_crop_jpeg(*inputs, channels=3, ratio=cut.ratio)
-
-    frames = tf.map_fn(decode, (jpegs, tf.ensure_shape(windows, [None, 4])), parallel_iterations=1,
-                       fn_output_signature=tf.TensorSpec((cut.side, cut.side, 3), tf.uint8))
-    if cut.side == size:
-        return frames
-    scaled = tf.image.resize(frames, (size, size), antialias=True)
-    return tf.saturate_cast(tf.round(scaled), tf.uint8)
 
 
 def disperse(plan: Plan, arrivals: Iterator[list[Batch]], names: tuple[str, ...]) -> Iterator[Batch]:
@@ -155,11 +132,11 @@ def train_batches(reader: Reader, *, first_step: int, host: int = 0, hosts: int 
     plan = reader.plan
     per_host = plan.visits_per_step // hosts
     shapes = {name: reader.shapes[name] for name in names}
-    if reader.cut is not None:
+    if reader.by_rows:
         yield from _stored_batches(reader, shapes, first_step, host, plan.batch_size // hosts, threads, ahead)
         return
 
-    def read(number: int) -> Batch:
+    def read(number: int) -> Rows:
         step, slot = divmod(number, per_host)
         return reader.train((first_step + step) * plan.visits_per_step + host * per_host + slot)
 
@@ -173,14 +150,17 @@ def _stored_batches(reader: Reader, shapes: Shapes, first_step: int, host: int, 
     """As `train_batches`; `rows` of each global batch are this host's."""
     size = next(size for size in range(min(rows, _MOST_ROWS), 0, -1) if rows % size == 0)
     pieces = rows // size
+    # Reading is Python's work, which one thread does as fast as several that wait for each other; the others decode meanwhile.
+    one_at_a_time = threading.Lock()
 
-    def read(number: int) -> Batch:
+    def read(number: int) -> Rows:
         step, piece = divmod(number, pieces)
         begin = host * rows + piece * size
-        return reader.train(*(column[begin : begin + size] for column in reader.plan.rows(first_step + step)))
+        columns = [column[begin : begin + size] for column in reader.plan.rows(first_step + step)]
+        with one_at_a_time:
+            return reader.train(*columns)
 
-    cut = reader.cut if "frame" in shapes else None
-    stream = read_in_parallel(read, 1 << 62, shapes, threads=threads, ahead=ahead * pieces, cut=cut)
+    stream = read_in_parallel(read, 1 << 62, shapes, threads=threads, ahead=ahead * pieces)
     for parts in _chunks(stream, pieces):
         yield _joined(parts, tuple(shapes))
 

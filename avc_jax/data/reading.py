@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from avc_jax.data.moments import Cut
 from avc_jax.data.plan import Plan
 
 Batch = dict[str, np.ndarray]  # field -> rows
+Rows = Mapping[str, npt.ArrayLike]  # the same, where a field may yet have to be made an array, as `jpegs.Crops`
 Shapes = Mapping[str, tuple[tuple[int, ...], Any]]  # field -> (shape without the leading axis of rows, dtype)
 
 
@@ -18,23 +19,22 @@ class Reader(Protocol):
     Attributes:
       plan: what the visits are.
       shapes: of the fields, in the batches that come out of it; `clip` is one of them, the place of a row in the source.
-      cut: None; or, where `frame` is handed on as JPEGs with the crop in a field `window`, how the pipeline is to cut them. Such
-        a reader finds a row as fast as a visit, and is asked for rows.
+      by_rows: it finds a row as fast as a visit, and so is asked for rows.
     """
 
     plan: Plan
     shapes: Shapes
-    cut: Cut | None
+    by_rows: bool
 
-    def train(self, visits: Any, pairs: np.ndarray | None = None) -> Batch:
+    def train(self, visits: Any, pairs: np.ndarray | None = None) -> Rows:
         """The rows of training visits, a pure function of (source, plan, visit); always as many as were asked for.
 
         Args:
           visits: int64[n], or one.
-          pairs: int64[n], which row of each visit; None: all, visit by visit. Asked for only where there is a `cut`.
+          pairs: int64[n], which row of each visit; None: all, visit by visit. Asked for only `by_rows`.
         """
 
-    def whole(self, places: Any) -> Batch:
+    def whole(self, places: Any) -> Rows:
         """What evaluation looks at: a row of each clip at places int64[n] in the source, or one; none of a bad clip."""
 
 

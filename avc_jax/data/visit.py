@@ -5,14 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from avc_jax import errors
-from avc_jax.data.moments import Format, Found, Request, make_cut
+from avc_jax.data import memory
+from avc_jax.data.jpegs import Crops, make_cut
+from avc_jax.data.moments import Format, Found, Request
 from avc_jax.data.plan import Draws, Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.reading import Batch, Shapes
+from avc_jax.data.reading import Rows, Shapes
 from avc_jax.data.sources import Source
 
 MAX_ATTEMPTS = 1000
-_ALIGNMENT = 64
 
 # (attempt, int64[m] which visits) -> int64[m] clips to try for them; -1: none this time.
 Candidates = Callable[[int, np.ndarray], np.ndarray]
@@ -21,14 +22,12 @@ Candidates = Callable[[int, np.ndarray], np.ndarray]
 def fields(form: Format) -> Shapes:
     """The fields of pairs of frame and sound, in order; r is the leading axis of pairs.
 
-    frame: uint8[r, size, size, 3], RGB; from a source with a `stored_side` their JPEGs, bytes objects[r].
+    frame: uint8[r, size, size, 3], RGB; from a source with a `stored_side`, `jpegs.Crops` of them.
     waveform: int16[r, window_s * rate_hz].
     label: int32[r], 1 where frame and sound are of one moment of one file.
     file: int32[r], the file of the frame.
     clip, sound_clip: int32[r], the clips that they are from, as places in the source.
     frame_s, sound_s: float64[r], the time of the frame and the start of the sound, in seconds on their file's clock.
-
-    Beside JPEGs lies `window`: int32[r, 4], the crop (y, x, height, width) in each.
     """
     return {
         "frame": ((form.size, form.size, 3), np.uint8),
@@ -59,13 +58,13 @@ class Reader:
         """
         self.source, self.plan, self.form, self.quarantine = source, plan, form, quarantine
         self.pairing, self.shapes = pairing, fields(form)
-        self.cut = make_cut(source.stored_side, form) if source.stored_side else None
+        self.by_rows = bool(source.stored_side)
         self._files = np.array([clip.file for clip in source.clips], np.int32)
         if source.num_files < 2 and pairing != "none":
             raise errors.DataError(f"False pairs need the sound of another file, and this split of {source.root} has "
                                    f"{source.num_files} file(s).")
 
-    def train(self, visits: np.ndarray | int, pairs: np.ndarray | None = None) -> Batch:
+    def train(self, visits: np.ndarray | int, pairs: np.ndarray | None = None) -> Rows:
         """Pairs of training visits. Where a clip is bad, another takes its place, always the same one.
 
         Args:
@@ -87,7 +86,7 @@ class Reader:
         own = self._own_request(draws, draws.crop, labels, wanted)
         return self._pairs(visits, *self._read_good(candidates, own), own, labels, draws.partner_moment)
 
-    def evaluate(self, indices: np.ndarray | int) -> Batch:
+    def evaluate(self, indices: np.ndarray | int) -> Rows:
         """One true and one false pair of held-out clips, cropped at the centre; none of a bad clip.
 
         Args:
@@ -96,7 +95,7 @@ class Reader:
         indices = np.atleast_1d(np.asarray(indices, np.int64))
         return self._held_out(indices, self.plan.draws(indices), np.tile(np.array([1, 0], np.int32), (len(indices), 1)))
 
-    def whole(self, indices: np.ndarray | int) -> Batch:
+    def whole(self, indices: np.ndarray | int) -> Rows:
         """The true pair at the middle of each clip: the frame there, cropped at the centre, and the sound around it.
 
         None of a bad clip.
@@ -108,7 +107,7 @@ class Reader:
         middle = np.full((len(indices), 1, 2), 0.5)
         return self._held_out(indices, Draws(middle, middle, middle), np.ones((len(indices), 1), np.int32))
 
-    def _held_out(self, indices: np.ndarray, draws: Draws, labels: np.ndarray) -> Batch:
+    def _held_out(self, indices: np.ndarray, draws: Draws, labels: np.ndarray) -> Rows:
         """Pairs of the very clips that are asked for, cropped at the centre; none of a bad clip."""
         own = self._own_request(draws, np.full(draws.crop.shape, 0.5), labels, np.ones(labels.shape, bool))
         chosen, found = self._read_good(lambda attempt, which: indices[which], own, attempts=1)
@@ -119,12 +118,12 @@ class Reader:
     def _own_request(self, draws: Draws, crops: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> Request:
         """The request for the visits' own clips, whose every moment has to be good, used or not."""
         rows = np.cumsum(wanted.reshape(-1)).reshape(wanted.shape) - 1
-        waveform = _aligned((int(wanted.sum()), self.form.samples))
+        waveform = memory.empty((int(wanted.sum()), self.form.samples), np.int16)
         return Request(np.full(len(labels), -1), draws.moment, crops, np.ones_like(wanted), wanted, wanted & (labels == 1), rows,
                        waveform)
 
     def _pairs(self, visits: np.ndarray, clips: np.ndarray, found: Found, own: Request, labels: np.ndarray,
-               partner_moment: np.ndarray) -> Batch:
+               partner_moment: np.ndarray) -> Rows:
         """Joins what the visits' own clips gave, and has partners' sounds written where labels ask for them."""
         wanted, false = own.frames, labels == 0
 
@@ -137,8 +136,8 @@ class Reader:
             draws=partner_moment, needed=false & sounds.any(axis=1, keepdims=True), frames=np.zeros_like(wanted), sounds=sounds))
         rows, label = own.rows[wanted], labels[wanted]
         clip, partner = (np.broadcast_to(value[:, None], wanted.shape)[wanted] for value in (clips, partners))
-        pairs = {
-            "frame": _frames(found.frames, self.form, bool(self.source.stored_side)),
+        return {
+            "frame": self._crops(found.frames),
             "waveform": own.waveform if len(rows) == len(own.waveform) else own.waveform[rows],
             "label": label,
             "file": self._files[clip],
@@ -147,7 +146,11 @@ class Reader:
             "frame_s": found.frame_s[wanted],
             "sound_s": np.where(false, other.sound_s, found.sound_s)[wanted],
         }
-        return pairs if self.cut is None else pairs | {"window": np.array(found.windows, np.int32).reshape(-1, 4)}
+
+    def _crops(self, frames: list) -> np.ndarray | Crops:
+        if self.by_rows:
+            return Crops(frames, make_cut(self.source.stored_side, self.form))
+        return np.stack(frames) if frames else np.zeros((0, *self.shapes["frame"][0]), np.uint8)
 
     def _read_good(self, candidates: Candidates, request: Request, attempts: int = MAX_ATTEMPTS) -> tuple[np.ndarray, Found]:
         """Reads the first good candidate of each visit, and puts bad ones into quarantine.
@@ -179,14 +182,6 @@ class Reader:
         return chosen, _merge(request, parts)
 
 
-def _aligned(shape: tuple[int, int]) -> np.ndarray:
-    """int16[shape] at an address that TensorFlow takes over without copying."""
-    size = 2 * shape[0] * shape[1]
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    begin = -memory.ctypes.data % _ALIGNMENT
-    return memory[begin : begin + size].view(np.int16).reshape(shape)
-
-
 def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
     """What several attempts found, in the order of the request. A part: (int64[m] visits that are good, what they gave)."""
     if len(parts) == 1 and len(parts[0][0]) == len(request.needed):
@@ -197,18 +192,5 @@ def _merge(request: Request, parts: list[tuple[np.ndarray, Found]]) -> Found:
     visits = np.concatenate([np.zeros(0, np.int64), *(visits for visits, _ in parts)])
 
     order = np.argsort(np.repeat(visits, request.frames[visits].sum(axis=1)), kind="stable")
-
-    def ordered(name: str) -> list:
-        rows = [row for _, found in parts for row in getattr(found, name)]
-        return [rows[place] for place in order] if rows else rows
-
-    return Found({}, ordered("frames"), ordered("windows"), frame_s, sound_s)
-
-
-def _frames(frames: list, form: Format, are_jpegs: bool) -> np.ndarray:
-    """uint8[r, size, size, 3], or bytes objects[r]."""
-    if not are_jpegs:
-        return np.stack(frames) if frames else np.zeros((0, form.size, form.size, 3), np.uint8)
-    jpegs = np.empty(len(frames), object)
-    jpegs[:] = frames
-    return jpegs
+    frames = [frame for _, found in parts for frame in found.frames]
+    return Found({}, [frames[place] for place in order] if frames else frames, frame_s, sound_s)

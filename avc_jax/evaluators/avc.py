@@ -71,7 +71,7 @@ class AVC:
         chosen = np.arange(total) if not max_clips else np.unique(np.linspace(0, total - 1, min(max_clips, total)).astype(int))
         own = chosen[jax.process_index() :: jax.process_count()]
         stream = read_in_parallel(lambda number: self._reader.evaluate(int(own[number])), len(own), self._reader.shapes,
-                                  threads=self._config.data.decode_threads, ahead=self._batch_size, cut=self._reader.cut)
+                                  threads=self._config.data.decode_threads, ahead=self._batch_size)
         rows = self._batch_size // jax.process_count()
         scored = []
         # Every process runs as many steps as the one with most clips could need, so that none waits for another.

@@ -15,11 +15,11 @@ from jax.experimental import multihost_utils
 from avc_jax import config as configs
 from avc_jax import errors
 from avc_jax.data.feed import Feed
-from avc_jax.data.moments import Cut, evaluation_format
+from avc_jax.data.moments import evaluation_format
 from avc_jax.data.pipeline import read_in_parallel
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
-from avc_jax.data.reading import Batch, Shapes, empty
+from avc_jax.data.reading import Batch, Rows, Shapes, empty
 from avc_jax.data.sources import Source
 from avc_jax.evaluators import arrays
 from avc_jax.evaluators.base import Network, Setting
@@ -156,8 +156,7 @@ class Features:
         system = self._setting.system
         reader = source.reader(plan, self._form, self._setting.quarantine, system.features)
         shapes = {name: reader.shapes[name] for name in (*inputs(system), "clip")}
-        return self._extract(network, kind, lambda number: reader.whole(int(clips[number])), len(clips), shapes,
-                             cut=reader.cut if "frame" in shapes else None)
+        return self._extract(network, kind, lambda number: reader.whole(int(clips[number])), len(clips), shapes)
 
     def _of_sounds(self, network: Network, sounds: Sequence[LabelledSound], subclips: int) -> Arrays:
         ledger = self._folder / "quarantine.jsonl" if jax.process_index() == 0 else None
@@ -183,15 +182,15 @@ class Features:
         good = np.isin(np.arange(len(sounds)), found["clip"])
         return {"audio": _scatter(found["audio"].reshape(int(good.sum()), subclips, -1), good)}
 
-    def _extract(self, network: Network, kind: str, read: Callable[[int], Batch], count: int, shapes: Shapes, *, rows: int = 1,
-                 cut: Cut | None = None) -> Arrays:
+    def _extract(self, network: Network, kind: str, read: Callable[[int], Rows], count: int, shapes: Shapes, *,
+                 rows: int = 1) -> Arrays:
         """Runs the network over read(0), ..., read(count - 1), each of which gives at most `rows` rows of some fields.
 
         Every process reads its share, and runs as many steps as the one with most rows could need.
         """
         setting, processes = self._setting, jax.process_count()
         own = np.arange(count)[jax.process_index() :: processes]
-        stream = read_in_parallel(lambda number: read(int(own[number])), len(own), shapes, cut=cut,
+        stream = read_in_parallel(lambda number: read(int(own[number])), len(own), shapes,
                                   threads=setting.config.data.decode_threads, ahead=math.ceil(self._batch_size / rows))
         size = self._batch_size // processes
         steps = max(1, math.ceil(math.ceil(count / processes) * rows / size))  # one at least, which tells the widths

@@ -174,7 +174,7 @@ class Pictures:
         plan = Plan(len(source.clips), seed=0, batch_size=1)
         reader = visits.Reader(source, plan, self._form, self._setting.quarantine, pairing="none")
         parts = list(read_in_parallel(lambda number: reader.whole(int(clips[number])), len(clips), reader.shapes,
-                                      threads=self._setting.config.data.decode_threads, ahead=_AT_ONCE, cut=reader.cut))
+                                      threads=self._setting.config.data.decode_threads, ahead=_AT_ONCE))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _names(self, clips: np.ndarray) -> np.ndarray:

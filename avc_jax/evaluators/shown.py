@@ -54,7 +54,7 @@ def _of_videos(setting: Setting, clips: np.ndarray, form: Format) -> Media:
     reader = source.reader(Plan(max(1, len(source.clips)), seed=0, batch_size=1), form, Quarantine(None, source.num_files, 1.0),
                            ("frame", "waveform"))
     parts = list(read_in_parallel(lambda number: reader.whole(int(clips[number])), len(clips), reader.shapes, ahead=_AT_ONCE,
-                                  threads=setting.config.data.decode_threads, cut=reader.cut))
+                                  threads=setting.config.data.decode_threads))
     clip, frame, waveform = (np.concatenate([part[name] for part in parts]) for name in ("clip", "frame", "waveform"))
     there = np.ones(len(clip), bool)
     return Media({int(number): row for row, number in enumerate(clip)},

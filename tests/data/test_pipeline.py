@@ -7,14 +7,12 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tiny
 from PIL import Image
 
 from avc_jax import errors
-from avc_jax.data import pipeline, sources
+from avc_jax.data import jpegs, pipeline, sources
 from avc_jax.data import visit as visits
-from avc_jax.data.moments import make_cut
 from avc_jax.data.plan import Plan
 from avc_jax.data.quarantine import Quarantine
 
@@ -26,7 +24,7 @@ NAMES = ("frame", "waveform", "label", "file")
 class FakeReader:
     """Reads no files: the field `clip` holds the visit, `sound_clip` which of its pairs."""
 
-    cut, shapes = None, visits.fields(SMALL)
+    by_rows, shapes = False, visits.fields(SMALL)
 
     def __init__(self, plan, delay=lambda visit: 0.0):
         self.plan, self._delay = plan, delay
@@ -43,12 +41,13 @@ class FakeReader:
 class FakeStoredReader(FakeReader):
     """The same, row by row, with frames that are JPEGs of one level: the visit."""
 
-    cut = make_cut(16, SMALL)
+    by_rows = True
 
     def train(self, visit, pair):
-        jpegs = np.array([gray_jpeg(np.full((16, 24), value)) for value in visit], object)
-        return zeros(len(visit)) | {"frame": jpegs, "clip": visit.astype(np.int32), "sound_clip": pair.astype(np.int32),
-                                    "window": np.tile(np.array([0, 0, 8, 8], np.int32), (len(visit), 1))}
+        cut = jpegs.make_cut(16, SMALL)
+        crops = [cut.crop(gray_jpeg(np.full((16, 24), value)), 16, 24, (0.5, 0.5)) for value in visit]
+        return zeros(len(visit)) | {"frame": jpegs.Crops(crops, cut), "clip": visit.astype(np.int32),
+                                    "sound_clip": pair.astype(np.int32)}
 
 
 def zeros(rows):
@@ -112,23 +111,6 @@ def test_stored_frames_are_decoded_in_their_places():
     batch = next(pipeline.train_batches(FakeStoredReader(plan), first_step=0, threads=2, names=("frame", "clip")))
     assert batch["frame"].shape == (8, 8, 8, 3)
     np.testing.assert_allclose(batch["frame"].mean((1, 2, 3)), batch["clip"], atol=1.5)
-
-
-@pytest.mark.parametrize(("short_side", "ratio", "side"), [(16, 1, 12), (24, 1, 18), (32, 2, 12), (40, 2, 15), (130, 8, 13)])
-@pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.25), (0.999, 0.999)])
-def test_a_crop_of_a_stored_frame_is_that_of_the_scaled_frame(short_side, ratio, side, place):
-    form = visits.Format(short_side=16, size=12, window_s=1.0, rate_hz=8)
-    cut = make_cut(short_side, form)
-    assert cut == (ratio, side)
-    height, width = short_side, 2 * short_side
-    picture = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 120, width))
-    jpegs, windows = tf.constant([gray_jpeg(picture)]), tf.constant([cut.window(height, width, place)])
-    frames = pipeline._decode_jpegs(jpegs, windows, form.size, cut).numpy()
-    scaled = np.array(Image.fromarray(picture.astype(np.uint8)).resize((32, 16), Image.Resampling.BILINEAR))
-    y, x = int(place[0] * 5), int(place[1] * 21)
-    assert frames.shape == (1, 12, 12, 3)
-    # A ramp: one pixel of the scaled picture aside is a difference of 6.
-    np.testing.assert_allclose(frames[0, ..., 0].astype(int), scaled[y : y + 12, x : x + 12].astype(int), atol=7)
 
 
 def test_no_host_reads_what_another_reads():

@@ -11,7 +11,7 @@ import scipy.stats
 import tiny
 
 from avc_jax import errors
-from avc_jax.data import decoders, files, moments, sources
+from avc_jax.data import decoders, files, jpegs, moments, sources
 from avc_jax.data import visit as visits
 from avc_jax.data.decode import MediaFile, Span
 from avc_jax.data.plan import Plan
@@ -232,14 +232,14 @@ def test_frame_and_sound_are_taken_at_the_times_that_are_said(tmp_path):
 @pytest.mark.parametrize(("place", "corner"), [((0.0, 0.0), (0, 0)), ((0.5, 0.5), (4, 8)), ((0.999, 0.999), (8, 16))])
 def test_crop_of_a_stored_frame_is_at_its_place_and_reaches_the_last_offset(place, corner):
     form = visits.Format(short_side=32, size=24, window_s=1.0, rate_hz=8)
-    assert moments.make_cut(32, form).window(32, 40, place) == (*corner, 24, 24)
+    assert jpegs.make_cut(32, form).crop(b"", 32, 40, place)[3:] == corner
 
 
 def test_every_offset_of_the_crop_is_equally_likely():
     form = visits.Format(short_side=5, size=4, window_s=1.0, rate_hz=8)
     places = np.random.default_rng(0).uniform(size=(6000, 2))
-    windows = [moments.make_cut(5, form).window(6, 5, place) for place in places]
-    counts = np.unique(windows, axis=0, return_counts=True)[1]
+    corners = [jpegs.make_cut(5, form).crop(b"", 6, 5, place)[3:] for place in places]
+    counts = np.unique(corners, axis=0, return_counts=True)[1]
     assert len(counts) == 3 * 2
     assert scipy.stats.chisquare(counts).pvalue > 0.01
 

@@ -125,7 +125,9 @@ def test_records_give_what_their_videos_give(videos, tmp_path):
               for name, clips in (("one", folder), ("other", source))]
     np.testing.assert_array_equal(tables[0].clip, tables[1].clip)
     np.testing.assert_array_equal(tables[0].values["audio"], tables[1].values["audio"])
-    np.testing.assert_allclose(tables[0].values["video"], tables[1].values["video"], atol=1)
+    # The levels that were drawn, of which scaling and converting a frame at once loses up to two, and a JPEG none.
+    for table in tables:
+        np.testing.assert_allclose(table.values["video"][:, 0], 40 + 30 * table.clip, atol=2)
     np.testing.assert_array_equal(folder.sound(2, records.RATE), source.sound(2, records.RATE))
     sounds = [[ClipSound(clips.root / "02.mp4", "x", "1", source=clips, place=2)] for clips in (folder, source)]
     one, other = (Features(asking.setting(tmp_path / name, source)).sounds(asking.network(), own, 3)
@@ -149,7 +151,7 @@ class Silent(sources.Source):
     def reader(self, plan, form, quarantine, features, *, pairing="none"):
         return self
 
-    cut = None
+    by_rows = False
     shapes = {"waveform": ((3,), np.int16), "words": ((3,), np.float16), **{name: ((), np.int32) for name in (  # noqa: RUF012
         "waveform_length", "words_length", "clip")}}
 

@@ -95,7 +95,7 @@ def _read(folder: Path) -> list[tuple | None]:
     request = Request(np.arange(_CLIPS), rng.random((*shape, 2)), rng.random((*shape, 2)), every, every, every,
                       np.arange(2 * _CLIPS).reshape(shape), np.zeros((2 * _CLIPS, _FORM.samples), np.int16))
     found = source.read(request, _FORM)
-    frames = iter(zip(found.frames, found.windows, strict=True))
+    frames = iter(found.frames)
     clips = [source.clips[place] for place in range(_CLIPS)]
     return [None if place in found.bad else
             (clips[place], next(frames), next(frames), request.waveform[2 * place : 2 * place + 2].tobytes(),

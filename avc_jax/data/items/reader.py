@@ -28,7 +28,7 @@ class ItemReader:
     width is bad: it goes to quarantine, and in training the plan's next candidate takes its place.
     """
 
-    cut = None
+    by_rows = False
 
     def __init__(self, source: ItemSource, plan: Plan, form: Format, quarantine: Quarantine, features: "Mapping[str, Feature]"):
         """

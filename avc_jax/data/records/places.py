@@ -11,9 +11,8 @@ for each record in that stream, so should the layout ever be another, the shard 
 """
 
 import io
-import itertools
 import os
-import threading
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ import xxhash
 from PIL import Image
 
 from avc_jax.data.clock import Span
+from avc_jax.data.memory import Scratch
 from avc_jax.data.records.example import Content, parse
 
 _BLOCK, _HEADER = 65536, 24
@@ -30,8 +30,11 @@ _PAYLOAD = _BLOCK - _HEADER
 _BETWEEN = 65536  # More than what lies between two records: the header of a chunk.
 _MOST_PIECES = 1024  # that a system call takes
 SOUND_BYTES = 16384
+_scratch = Scratch()
+_skipped = bytearray(_HEADER)  # what is read there is of no use to anybody
 
 PART = np.dtype([("offset", "<i8"), ("size", "<u4"), ("height", "<u2"), ("width", "<u2"), ("xxh3", "<u8")])
+_ROW = struct.Struct("<qIHHQ")  # of PART: for a few rows, NumPy takes longer
 # One record. Spans are those of the clip, in seconds on the clock of its file; frame n is part first_part + n, and was on
 # screen from frames_start_s + n / fps on; behind the last frame's follow the parts of the sound. `xxh3` is of all its bytes.
 RECORD = np.dtype([
@@ -107,34 +110,21 @@ def _checksum(data: bytes | memoryview, seed: int, number: int, height: int, wid
     return xxhash.xxh3_64_intdigest(data, (seed + (number << 32) + (height << 16) + width) % 2**64)
 
 
-class _Scratch(threading.local):
-    """Memory of a thread, kept: to get fresh memory for each read takes longer than the read."""
-
-    def __init__(self):
-        self._buffer, self.header = bytearray(), bytearray(_HEADER)
-
-    def take(self, size: int) -> memoryview:
-        if len(self._buffer) < size:
-            self._buffer = bytearray(size)
-        return memoryview(self._buffer)[:size]
-
-
-_scratch = _Scratch()
-
-
 def _read(descriptor: int, offset: int, size: int) -> memoryview:
     """Bytes of the logical stream, fewer where the file ends; good until this thread reads again."""
-    first, last = offset // _PAYLOAD, (offset + size - 1) // _PAYLOAD
-    view = _scratch.take(size)
-    cuts = [0, *((block + 1) * _PAYLOAD - offset for block in range(first, last)), size]
-    pieces: list[Any] = [view[cuts[0] : cuts[1]]]
-    for cut, end in itertools.pairwise(cuts[1:]):
-        pieces += [_scratch.header, view[cut:end]]
-    begin = position = offset + _HEADER * (first + 1)
+    whole = rest = _scratch.take(size)
+    block = offset // _PAYLOAD
+    room = (block + 1) * _PAYLOAD - offset  # until the next header
+    pieces: list[Any] = []
+    while len(rest) > room:
+        pieces += [rest[:room], _skipped]
+        rest, room = rest[room:], _PAYLOAD
+    pieces.append(rest)
+    begin = position = offset + _HEADER * (block + 1)
     for number in range(0, len(pieces), _MOST_PIECES):
         position += os.preadv(descriptor, pieces[number : number + _MOST_PIECES], position)
-    missing = begin + size + _HEADER * (last - first) - position
-    return view[: max(0, size - missing)]
+    missing = begin + size + _HEADER * (len(pieces) // 2) - position
+    return whole[: max(0, size - missing)]
 
 
 class Parts:
@@ -151,9 +141,10 @@ class Parts:
         """
         self._file = open(shard, "rb", buffering=0)  # noqa: SIM115 (closed with this object)
         self._table = open(table, "rb", buffering=0)  # noqa: SIM115
-        stat = os.fstat(self._file.fileno())
+        self._descriptor, self._table_descriptor = self._file.fileno(), self._table.fileno()
+        stat = os.fstat(self._descriptor)
         self._size, self.written_ns = stat.st_size, stat.st_mtime_ns
-        self._begin = 10 + int.from_bytes(os.pread(self._table.fileno(), 2, 8), "little")  # length of the header of a .npy
+        self._begin = 10 + int.from_bytes(os.pread(self._table_descriptor, 2, 8), "little")  # length of the header of a .npy
 
     def frame(self, record: Record, number: int) -> tuple[bytes, int, int]:
         """JPEG, height and width of a frame of a record.
@@ -177,10 +168,10 @@ class Parts:
 
     def _rows(self, part: int, count: int) -> list[tuple[int, int, int, int, int]]:
         # Not mapped into memory: to look at what a file had before it was cut short ends the process.
-        data = os.pread(self._table.fileno(), count * PART.itemsize, self._begin + part * PART.itemsize)
-        if len(data) != count * PART.itemsize:
+        data = os.pread(self._table_descriptor, count * _ROW.size, self._begin + part * _ROW.size)
+        if len(data) != count * _ROW.size:
             raise DamagedPart("the table of its parts is cut short")
-        return np.frombuffer(data, PART).tolist()
+        return list(_ROW.iter_unpack(data))
 
     def _checked(self, record: Record, number: int, rows: list[tuple[int, int, int, int, int]]) -> memoryview:
         """The bytes of consecutive parts, each compared with its checksum; good until this thread reads again."""
@@ -188,7 +179,7 @@ class Parts:
         size = rows[-1][0] + rows[-1][1] - offset
         if offset < 0 or not 0 < size <= self._size:
             raise DamagedPart("the table of its parts is damaged")
-        data = _read(self._file.fileno(), offset, size)
+        data = _read(self._descriptor, offset, size)
         for place, (begin, length, height, width, xxh3) in enumerate(rows, start=number):
             if _checksum(data[begin - offset : begin - offset + length], record.xxh3, place, height, width) != xxh3:
                 raise DamagedPart(f"what lies at byte {begin} of its content is not what was written")

@@ -12,7 +12,8 @@ import numpy as np
 from avc_jax import errors
 from avc_jax.data import presence
 from avc_jax.data.clock import EDGE_S
-from avc_jax.data.moments import Format, Found, Request, draw_frames, draw_sounds, incomplete, make_cut, too_short
+from avc_jax.data.jpegs import Crop, make_cut
+from avc_jax.data.moments import Format, Found, Request, draw_frames, draw_sounds, incomplete, too_short
 from avc_jax.data.records import layout
 from avc_jax.data.records.places import RECORD, DamagedPart, Parts, Record
 from avc_jax.data.sources import Clip, Source
@@ -70,8 +71,8 @@ class RecordSource(Source):
         bad |= {place: error for place, error in spans.bad(form.window_s).items() if place not in bad}
         frames = self._frames(table, request, spans, form, bad)
         self._sounds(table, request, spans, bad)
-        frames = [row for row in frames if row[0] not in bad]  # a damage may be noticed after other rows of the clip were read
-        return Found(bad, [jpeg for _, jpeg, _ in frames], [window for *_, window in frames], spans.frame_s, spans.sound_s)
+        # A damage may be noticed after other rows of the clip were read.
+        return Found(bad, [crop for clip, crop in frames if clip not in bad], spans.frame_s, spans.sound_s)
 
     def sound(self, place: int, rate_hz: int) -> np.ndarray:
         """The whole sound of a clip; see `Source.sound`."""
@@ -85,8 +86,8 @@ class RecordSource(Source):
         return sound
 
     def _frames(self, table: np.ndarray, request: Request, spans: "_Fit", form: Format,
-                bad: dict[int, errors.BadMedia]) -> list[tuple[int, bytes, tuple[int, int, int, int]]]:
-        """(index of the clip, JPEG, crop) of each wanted frame; adds clips that turn out to be damaged to `bad`."""
+                bad: dict[int, errors.BadMedia]) -> list[tuple[int, Crop]]:
+        """(index of the clip, crop) of each wanted frame; adds clips that turn out to be damaged to `bad`."""
         clips, moments = np.nonzero(request.frames)
         columns = (clips, spans.frame[clips, moments], request.crops[clips, moments])
         rows, cut = [], make_cut(self.stored_side, form)
@@ -98,7 +99,7 @@ class RecordSource(Source):
             except errors.BadMedia as error:
                 bad[clip] = error
                 continue
-            rows.append((clip, jpeg, cut.window(height, width, place)))
+            rows.append((clip, cut.crop(jpeg, height, width, place)))
         return rows
 
     def _sounds(self, table: np.ndarray, request: Request, spans: "_Fit", bad: dict[int, errors.BadMedia]) -> None:
@@ -141,17 +142,20 @@ class Shards:
           BadMedia: it cannot be read.
           MissingInputError: the shard is not what it was, and does not become so again.
         """
-        return self._ask(shard, lambda parts: parts.frame(record, number))
+        try:
+            return self._open(shard).frame(record, number)
+        except _UNREADABLE:
+            return self._ask_again(shard, lambda parts: parts.frame(record, number))
 
     def sound(self, shard: int, record: Record, begin: int, out: np.ndarray) -> None:
         """Fills int16[n] with its sound from sample `begin` on; raises as `frame` does."""
-        self._ask(shard, lambda parts: parts.sound(record, begin, out))
-
-    def _ask(self, number: int, question: Callable[[Parts], T]) -> T:
         try:
-            return question(self._open(number))
+            self._open(shard).sound(record, begin, out)
         except _UNREADABLE:
-            return presence.patiently(lambda: self._ask_anew(number, question), lambda: self._why_away(number))
+            self._ask_again(shard, lambda parts: parts.sound(record, begin, out))
+
+    def _ask_again(self, number: int, question: Callable[[Parts], T]) -> T:
+        return presence.patiently(lambda: self._ask_anew(number, question), lambda: self._why_away(number))
 
     def _ask_anew(self, number: int, question: Callable[[Parts], T]) -> T:
         self._open.cache_clear()  # By now the file may be another one.
