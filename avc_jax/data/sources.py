@@ -56,7 +56,7 @@ class Source:
 
     @property
     def stored_side(self) -> int:
-        """Pixels of the shorter side of frames that are handed on as JPEGs, for the pipeline to decode; 0: they are decoded."""
+        """Pixels of the shorter side of frames that are handed on as JPEGs (`jpegs.Crop`); 0: they are decoded."""
         return 0
 
     @property
