@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 _ALIGNMENT = 64
-_MOST_KEPT = 8  # of each size, which is more than a pipeline has in its hands
+_MOST_KEPT = 8  # free ones of each size, of which a running pipeline has one or two
 _LEAST_BYTES = 1 << 20  # what is smaller, malloc keeps
 _kept: dict[int, list[np.ndarray]] = {}
 
@@ -34,9 +34,10 @@ class _Loan:
     def __init__(self, memory: np.ndarray):
         self._memory, self.__array_interface__ = memory, memory.__array_interface__
 
-    def __del__(self):
-        # No lock, as this may run in the middle of anything; each of these operations is one of the interpreter's.
-        kept = _kept.setdefault(self._memory.nbytes, [])
+    def __del__(self, kept=_kept):
+        # No lock, as this may run in the middle of anything; each of these operations is one of the interpreter's. `kept` is
+        # bound here, because the module may be gone by then.
+        kept = kept.setdefault(self._memory.nbytes, [])
         if len(kept) < _MOST_KEPT:
             kept.append(self._memory)
 

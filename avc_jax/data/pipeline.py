@@ -150,15 +150,11 @@ def _stored_batches(reader: Reader, shapes: Shapes, first_step: int, host: int, 
     """As `train_batches`; `rows` of each global batch are this host's."""
     size = next(size for size in range(min(rows, _MOST_ROWS), 0, -1) if rows % size == 0)
     pieces = rows // size
-    # Reading is Python's work, which one thread does as fast as several that wait for each other; the others decode meanwhile.
-    one_at_a_time = threading.Lock()
 
     def read(number: int) -> Rows:
         step, piece = divmod(number, pieces)
         begin = host * rows + piece * size
-        columns = [column[begin : begin + size] for column in reader.plan.rows(first_step + step)]
-        with one_at_a_time:
-            return reader.train(*columns)
+        return reader.train(*(column[begin : begin + size] for column in reader.plan.rows(first_step + step)))
 
     stream = read_in_parallel(read, 1 << 62, shapes, threads=threads, ahead=ahead * pieces)
     for parts in _chunks(stream, pieces):
