@@ -57,7 +57,7 @@ CONTESTANTS = {
     "limit: bare JPEG decode-and-crop, TensorFlow's, one core": ("records", 10, "tf_jpeg", {"cores": 1}),
     "limit: bare read": ("records", 10, "read", {}),
 }
-NEEDS = {"torchcodec": "torchcodec", "pyav": "torch", "decord2": "decord", "simplejpeg": "simplejpeg", "pillow": "torch"}
+NEEDS = {"torchcodec": "torchcodec", "pyav": "torch", "decord2": "decord", "simplejpeg": "torch", "pillow": "torch"}
 
 
 def make_config(videos: str, records: str, what: str, frame_choice: str = "any"):
